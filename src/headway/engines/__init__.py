@@ -1,0 +1,1 @@
+"""Where jobs run: the seam, and the engines of one machine."""

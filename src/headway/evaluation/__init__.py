@@ -1,0 +1,1 @@
+"""Score on the test channel, compare, gate."""

@@ -1,0 +1,1 @@
+"""The driver: intent, start, observe, settle, follow, take over."""

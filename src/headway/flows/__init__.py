@@ -1,0 +1,1 @@
+"""The way as code: each file calls the stages in order."""

@@ -1,0 +1,1 @@
+"""What came from what: digests, traces, edges, and why work ran again."""

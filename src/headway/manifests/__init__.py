@@ -1,0 +1,1 @@
+"""What data there is: files, labels, channels, digests, checks, differences."""

@@ -1,0 +1,1 @@
+"""What work will take and whether it fits: pure functions, no I/O."""

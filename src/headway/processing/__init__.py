@@ -1,0 +1,1 @@
+"""Run the user's transform over shards; a dataset comes out."""

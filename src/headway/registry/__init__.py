@@ -1,0 +1,1 @@
+"""Models' versions, aliases; promote, roll back, load."""

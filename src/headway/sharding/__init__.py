@@ -1,0 +1,1 @@
+"""Who takes which part, and in which order: pure functions, no I/O."""

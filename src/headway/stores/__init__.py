@@ -1,0 +1,1 @@
+"""Where things are kept: files by URL, the commit protocol, the ledger."""

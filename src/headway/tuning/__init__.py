@@ -1,0 +1,1 @@
+"""Choose settings: spaces, searchers, schedulers, the study."""

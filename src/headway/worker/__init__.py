@@ -1,0 +1,1 @@
+"""What runs beside the user's program: standard library only, nothing of ours, can be shipped alone."""
