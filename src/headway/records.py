@@ -7,7 +7,7 @@ JSON is the only format, so that everything in a workspace can be read with `cat
 from __future__ import annotations
 
 import hashlib
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast, dataclass_transform
 
 import msgspec
 
@@ -16,7 +16,15 @@ from headway.errors import NewerSchemaError, WorkspaceError
 T = TypeVar("T")
 
 
-class Record(msgspec.Struct, frozen=True, kw_only=True):
+class _RecordMeta(msgspec.StructMeta):
+    """Makes every subclass frozen and keyword-only; msgspec itself asks each class to say so again."""
+
+    def __new__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **config: Any) -> _RecordMeta:
+        return super().__new__(cls, name, bases, namespace, **{"frozen": True, "kw_only": True, **config})
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(msgspec.field,))
+class Record(msgspec.Struct, frozen=True, kw_only=True, metaclass=_RecordMeta):
     """A frozen value with named fields; unknown fields are ignored when read, so that older code reads newer records
     of the same schema number."""
 
@@ -48,7 +56,7 @@ def decode(data: bytes | str, kind: type[T], *, where: str) -> T:
     except (msgspec.ValidationError, msgspec.DecodeError) as error:
         raise WorkspaceError(f"cannot read {where}: {error}") from error
     newest = getattr(kind, "__struct_config__", None) and next(
-        (f.default for f in msgspec.structs.fields(kind) if f.name == "schema"), None
+        (f.default for f in msgspec.structs.fields(cast(Any, kind)) if f.name == "schema"), None
     )
     if newest is not None and getattr(value, "schema", 0) > newest:
         raise NewerSchemaError(
