@@ -1,11 +1,52 @@
-"""What all tests share: hypothesis profiles."""
+"""What all tests share: hypothesis profiles, real servers, and what happens where a server is missing."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
+import pytest
 from hypothesis import HealthCheck, settings
+from servers import MissingServer, S3Server, postgres, s3
 
 settings.register_profile("laptop", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("headway-ci", parent=settings.get_profile("laptop"), derandomize=True, print_blob=True)
 settings.load_profile("headway-ci" if os.environ.get("CI") else "laptop")
+
+# Fixture -> the xdist group of its tests: with `--dist loadgroup` one worker runs them all and starts one server.
+SERVERS = {"postgres_url": "postgres", "s3_server": "s3"}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that use a server are marked `service` and kept together."""
+    for item in items:
+        for fixture in SERVERS.keys() & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.service)
+            item.add_marker(pytest.mark.xdist_group(SERVERS[fixture]))
+
+
+def _missing(error: MissingServer) -> None:
+    if os.environ.get("CI"):
+        pytest.fail(str(error))
+    pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """The SQLAlchemy URL of a PostgreSQL cluster of our own; tests make databases or schemas of their own in it."""
+    try:
+        with postgres() as url:
+            yield url
+    except MissingServer as error:
+        _missing(error)
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[S3Server]:
+    """An S3 server of our own with real credentials: `.endpoint .key .secret .options .bucket()`."""
+    try:
+        with s3() as server:
+            yield server
+    except MissingServer as error:
+        _missing(error)
