@@ -111,7 +111,15 @@ class StudyChangedError(HeadwayError):
 
 
 class GateFailedError(HeadwayError):
-    """An evaluation did not pass the gate of a registration; the text gives value and threshold."""
+    """An evaluation did not pass the gate of a registration; the text gives value and threshold.
+
+    Attributes:
+        failed: one dict per gate that failed, `{"metric": ..., "value": ..., "threshold": ...}`.
+    """
+
+    def __init__(self, text: str, *, failed: Sequence[dict[str, object]] = ()) -> None:
+        super().__init__(text)
+        self.failed = list(failed)
 
 
 class MissingExtraError(HeadwayError):
