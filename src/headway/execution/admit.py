@@ -1,0 +1,198 @@
+"""Admission: is there finished work that answers this request, work to go on with, or is it new?
+
+In: a draft of a specification and a packed program. Out: `Admission` with the specification to run (or the finished
+job), and plain reasons, which `headway why` prints. A finished job answers when entry, arguments, inputs and environment
+have the same digests and every project file that really ran, or was read, is unchanged (DESIGN 8).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from headway.jobs import environment
+from headway.jobs.folder import JobFolder
+from headway.jobs.spec import JobSpec, ProgramRecord
+from headway.lineage.reuse import explain
+from headway.lineage.trace import Change, Trace, changed, merge
+from headway.records import Record, decode, digest_of, pretty
+from headway.stores.commit import Result, result
+from headway.stores.files import Files
+from headway.stores.ledger import Edge, Entry, Ledger
+
+Pack = Callable[[Path], ProgramRecord]
+
+
+class Admission(Record):
+    """What becomes of a request.
+
+    Args:
+        spec: the job that answers it.
+        decision: `new`, `resumed` (it was begun and did not end) or `reused` (it is finished).
+        reasons: why, in plain sentences.
+    """
+
+    spec: JobSpec
+    decision: str
+    reasons: tuple[str, ...] = ()
+
+
+class _Found(Record):
+    """An earlier job with the same lookup, and what of its code differs now."""
+
+    spec: JobSpec
+    finished: bool
+    changes: tuple[Change, ...]
+
+
+def admit(files: Files, ledger: Ledger, draft: JobSpec, pack: Pack, *, fresh: bool = False) -> Admission:
+    """The job that answers a request: a finished one, one to go on with, or a new one that is now in the catalogue.
+
+    Args:
+        draft: the specification with `id`, `version` and `program` still to be filled.
+        pack: writes the snapshot of the program into a folder and describes it.
+        fresh: never reuse or resume.
+
+    Guarantees: safe when several drivers ask at once: they get the same job. A crash leaves no half job: the
+    specification is written after the code.
+    """
+    incoming = files.local("incoming") / uuid.uuid4().hex
+    incoming.mkdir(parents=True)
+    try:
+        program = pack(incoming / "code")
+        draft = msgspec.structs.replace(draft, program=program, environment=environment.lock())
+        draft = msgspec.structs.replace(draft, lookup=_lookup(draft))
+        while True:
+            admission = _try(files, ledger, draft, incoming / "code", fresh=fresh)
+            if admission is not None:
+                _remember(files, admission)
+                return admission
+    finally:
+        shutil.rmtree(incoming, ignore_errors=True)
+
+
+def _lookup(draft: JobSpec) -> str:
+    """Digest of what a finished job must share to be found again: everything but code, limits and place."""
+    return digest_of({
+        "kind": draft.kind, "entry": [draft.program.kind, draft.program.name, draft.program.runner, draft.mode],
+        "hyperparameters": draft.hyperparameters, "channels": {k: v.digest for k, v in draft.channels.items()},
+        "inputs": sorted((i.role, i.digest) for i in draft.inputs), "workers": draft.workers if draft.coupled else 1,
+        "seed": draft.seed, "metrics": draft.metrics, "allow_test": draft.allow_test,
+        "environment": environment.digest(draft.environment), "options": draft.options.get("lookup"),
+    })  # fmt: skip
+
+
+def _try(files: Files, ledger: Ledger, draft: JobSpec, code: Path, *, fresh: bool) -> Admission | None:
+    """One try; None when another driver was faster and the question must be asked again."""
+    newest = ledger.entry(draft.kind, draft.name)
+    reasons: list[str] = ["asked for as new"] if fresh and newest else []
+    if newest is not None and not fresh:
+        same = [e for e in reversed(ledger.entries(draft.kind, draft.name)) if e.lookup == draft.lookup]
+        for entry in same:
+            found = _earlier(files, entry, draft, code)
+            if found is not None and found.finished and not found.changes:
+                return Admission(spec=found.spec, decision="reused", reasons=(_reused_reason(found.spec),))
+            if found is not None and not found.finished and not found.changes:
+                return Admission(spec=found.spec, decision="resumed", reasons=("it had been begun and had not ended",))
+        reasons = _why_new(files, newest, draft, code)
+    entry, created = ledger.reserve(
+        draft.kind, draft.name, lookup=draft.lookup, body={"status": "new"}, expect=newest.version if newest else 0
+    )
+    if not created:
+        return None
+    spec = msgspec.structs.replace(draft, id=entry.id, version=entry.version, created_at=time.time())
+    _settle_in(files, ledger, spec, code)
+    return Admission(spec=spec, decision="new", reasons=tuple(reasons) or ("nothing of this name had run before",))
+
+
+def _settle_in(files: Files, ledger: Ledger, spec: JobSpec, code: Path) -> None:
+    """The job's folder: code first, specification last."""
+    home = files.local(f"jobs/{spec.id}")
+    home.mkdir(parents=True, exist_ok=True)
+    if (home / "code").exists():
+        shutil.rmtree(home / "code")
+    os.rename(code, home / "code")
+    ledger.link([Edge(source=spec.id, target=i.id, role=i.role) for i in spec.inputs])
+    files.write(f"jobs/{spec.id}/job.json", pretty(spec))
+
+
+def _earlier(files: Files, entry: Entry, draft: JobSpec, code: Path) -> _Found | None:
+    """An earlier job of the same lookup with what differs in its code; None if it never got as far as a folder."""
+    folder = JobFolder(files, entry.id)
+    try:
+        spec = folder.spec()
+    except FileNotFoundError:
+        # Its driver died between the reservation and the folder: this request is the same, so go on with it.
+        spec = msgspec.structs.replace(draft, id=entry.id, version=entry.version, created_at=time.time())
+        return None if not _adopt(files, spec, code) else _Found(spec=spec, finished=False, changes=())
+    finished = result(files, f"jobs/{entry.id}") is not None
+    old = folder.snapshot_path()
+    if not finished:
+        same = spec.program.digest == draft.program.digest
+        return _Found(spec=spec, finished=False, changes=() if same else tuple(_differences(old, code)))
+    trace = merge([Trace.read(path) for path in folder.traces()])
+    return _Found(spec=spec, finished=True, changes=tuple(changed(trace, old, code)))
+
+
+def _differences(old: Path, new: Path) -> list[Change]:
+    """Changes between two snapshots as if every file had run."""
+    return changed(None, old, new) or [Change(path=".", what="changed")]
+
+
+def _adopt(files: Files, spec: JobSpec, code: Path) -> bool:
+    """Fill the folder of a reserved job whose driver died before it did; False when the code is gone by now."""
+    home = files.local(f"jobs/{spec.id}")
+    if not code.exists():
+        return False
+    home.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(code, home / "code", dirs_exist_ok=True)
+    files.write(f"jobs/{spec.id}/job.json", pretty(spec))
+    return True
+
+
+def _why_new(files: Files, newest: Entry, draft: JobSpec, code: Path) -> list[str]:
+    """Why the newest job of this name does not answer the request."""
+    found = None
+    try:
+        old = JobFolder(files, newest.id).spec()
+    except FileNotFoundError:
+        return [f"{newest.id} was reserved and never begun"]
+    if newest.lookup == draft.lookup:
+        found = _earlier(files, newest, draft, code)
+    changes: list[Any] = list(found.changes) if found else _differences(JobFolder(files, newest.id).snapshot_path(), code)
+    if newest.lookup != draft.lookup and old.program.digest == draft.program.digest:
+        changes = []
+    return explain(old, draft, changes) or [f"{newest.id} does not answer it"]
+
+
+def _reused_reason(spec: JobSpec) -> str:
+    """Why a finished job answers."""
+    return (
+        f"{spec.id} has the same entry, arguments, inputs and environment, and every file of its code that really ran "
+        "is unchanged"
+    )
+
+
+def _remember(files: Files, admission: Admission) -> None:
+    """Keep the reasons where `headway why` finds them."""
+    path = f"jobs/{admission.spec.id}/why.json"
+    why: dict[str, Any] = {"schema": 1, "created": {}, "last": {}}
+    if files.exists(path):
+        why = decode(files.read(path), dict, where=path)
+    said = {"decision": admission.decision, "reasons": list(admission.reasons), "at": time.time()}
+    if admission.decision == "new" or not why["created"]:
+        why["created"] = said
+    why["last"] = said
+    files.write(path, pretty(why))
+
+
+def finished(files: Files, job_id: str) -> Result | None:
+    """The result of a job, or None while there is none."""
+    return result(files, f"jobs/{job_id}")

@@ -1,0 +1,244 @@
+"""The driver of a job whose program runs once per worker: intent, start, observe, settle, publish.
+
+In: a specification that was admitted, and what makes the launch of an attempt. Out: the published result. Every
+decision is made by `headway.jobs.life` and appended to the ledger under this driver's epoch before it takes effect, so
+that another driver can go on from the events alone.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, final
+
+from headway.engines.engine import Engine, Handle, Launch, Observation
+from headway.errors import ChannelLeakError, FencedError, JobFailedError, StoppedError
+from headway.execution import settle, stopping
+from headway.execution.session import Session
+from headway.jobs import life
+from headway.jobs.folder import JobFolder
+from headway.jobs.spec import JobSpec
+from headway.stores import commit
+from headway.stores.ledger import Lease
+
+OBSERVE_S = 0.2
+MakeLaunch = Callable[[int], Launch]
+
+
+@final
+class Drive:
+    """One driver's work on one job, from taking it over to its result or failure.
+
+    Args:
+        launch: makes the launch (folders, tickets) of an attempt.
+        engine: where it runs.
+    """
+
+    def __init__(self, session: Session, spec: JobSpec, lease: Lease, *, launch: MakeLaunch, engine: Engine) -> None:
+        self._session, self._spec, self._lease, self._engine = session, spec, lease, engine
+        self._make_launch = launch
+        self._folder = JobFolder(session.files, spec.id)
+        self._handle: Handle | None = None
+        self._ended: dict[int, dict[str, Any]] = {}
+        self._started_at: float | None = None
+        self._interrupts = 0
+        self._said_waiting = ""
+        self._state = life.JobState()
+        for event in session.ledger.events(spec.id):
+            self._state = life.apply(self._state, event)
+
+    def run(self) -> commit.Result:
+        """Bring the job to its end.
+
+        Raises:
+            JobFailedError, StoppedError, ChannelLeakError, FencedError: how it ended otherwise.
+            KeyboardInterrupt: Ctrl-C; all workers have been stopped.
+        """
+        stopping.clear(self._session.files, self._spec.id)
+        self._reclaim()
+        self._session.progress.begin(self._spec.id, self._spec.id)
+        try:
+            while True:
+                try:
+                    result = self._step()
+                except KeyboardInterrupt:
+                    self._interrupted()
+                    continue
+                if result is not None:
+                    return result
+        except FencedError:
+            if self._handle is not None:
+                self._engine.stop(self._handle, grace_s=0)
+            raise
+        finally:
+            self._session.progress.end(self._spec.id, self._closing())
+
+    def _reclaim(self) -> None:
+        """What an earlier driver left: an attempt that nobody drives any more, or an ended life that begins again."""
+        if self._state.ended:
+            self._append("reopened", {})
+        if self._state.live is not None:
+            attempt = self._state.live
+            for handle in self._engine.find(self._spec.id):
+                self._engine.stop(handle, grace_s=0)
+            self._append("abandoned", {"attempt": attempt, "text": "its driver died"})
+
+    def _step(self) -> commit.Result | None:
+        """One round: decide, do, observe."""
+        for instruction in life.decide(self._state, self._spec, now=time.time()):
+            result = self._do(instruction)
+            if result is not None:
+                return result
+        self._observe()
+        self._look_around()
+        return None
+
+    def _do(self, instruction: life.Instruction) -> commit.Result | None:
+        """Carry out one instruction."""
+        match instruction:
+            case life.Start(attempt=attempt, not_before=not_before):
+                self._start(attempt, not_before)
+            case life.StopAll(grace_s=grace_s):
+                if self._handle is not None and not self._stopping:
+                    self._stopping = True
+                    self._engine.stop(self._handle, grace_s=grace_s)
+            case life.Settle(attempt=attempt):
+                self._settle(attempt)
+            case life.Succeed(attempt=attempt):
+                return self._publish(attempt)
+            case life.Fail(reason=reason, errors=errors):
+                self._append("failed", {"reason": reason, "errors": list(errors)})
+                raise self._failure(reason, list(errors))
+            case life.Stopped():
+                self._append("stopped", {})
+                stopping.clear(self._session.files, self._spec.id)
+                if self._interrupts:
+                    raise KeyboardInterrupt
+                raise StoppedError(f"{self._spec.id} was stopped on request; the same call goes on with it")
+        return None
+
+    _stopping = False
+
+    def _start(self, attempt: int, not_before: float) -> None:
+        """Begin an attempt: the intent is in the ledger before anything starts."""
+        if time.time() < not_before:
+            self._session.progress.advance(
+                self._spec.id, done=0, text=f"attempt {attempt} begins in {not_before - time.time():.0f} s"
+            )
+            threading.Event().wait(min(OBSERVE_S, not_before - time.time()))
+            return
+        self._append("intended", {"attempt": attempt})
+        self._ended, self._started_at, self._stopping = {}, None, False
+        self._handle = self._engine.start(self._make_launch(attempt))
+        self._append("started", {"attempt": attempt, "handle": self._handle})
+
+    def _observe(self) -> None:
+        """Take in what the engine saw."""
+        if self._handle is None:
+            return
+        for seen in self._engine.observe([self._handle], timeout_s=OBSERVE_S):
+            self._take(seen)
+
+    def _take(self, seen: Observation) -> None:
+        """One observation."""
+        match seen.kind:
+            case "waiting":
+                if seen.text != self._said_waiting:
+                    self._said_waiting = seen.text
+                    self._session.progress.note(f"{self._spec.id} waits: {seen.text}")
+            case "started":
+                self._started_at = self._started_at or time.time()
+            case "reported":
+                shown = "  ".join(f"{name} {value:.4g}" for name, value in seen.values.items())
+                self._session.progress.advance(self._spec.id, done=0, text=shown)
+            case "ended" if seen.rank is not None and seen.rank not in self._ended:
+                body = {
+                    "attempt": seen.attempt, "rank": seen.rank, "exit_code": seen.exit_code, "signal": seen.signal,
+                    "text": seen.text, "usage": seen.usage,
+                }  # fmt: skip
+                self._ended[seen.rank] = body | {"asked": self._stopping, "at": time.time()}
+                self._append("worker_ended", body)
+
+    def _look_around(self) -> None:
+        """Limits and requests from outside."""
+        live = self._state.live
+        if live is None:
+            return
+        limit = self._spec.timeout_s
+        if limit is not None and self._started_at and time.time() - self._started_at > limit and not self._stopping:
+            self._append("timed_out", {"attempt": live})
+        asked = stopping.requested(self._session.files, self._spec.id)
+        if asked is not None and not self._state.stop_requested:
+            self._append("stop_requested", {"by": asked.get("by", "?")})
+        if not threading.main_thread().is_alive() and not self._said_exit:
+            self._said_exit = True
+            self._session.progress.note(f"this program waits for {self._spec.id} to end; Ctrl-C stops it")
+
+    _said_exit = False
+
+    def _interrupted(self) -> None:
+        """Ctrl-C: once stops with grace, twice at once."""
+        self._interrupts += 1
+        if self._interrupts > 1 and self._handle is not None:
+            self._engine.stop(self._handle, grace_s=0)
+        elif not self._state.stop_requested:
+            self._session.progress.note(f"stopping {self._spec.id} (Ctrl-C again to stop at once)")
+            self._append("stop_requested", {"by": "Ctrl-C"})
+
+    def _settle(self, attempt: int) -> None:
+        """Judge an attempt whose workers have all ended."""
+        verdict = settle.judge(
+            self._session.files, self._spec, attempt, self._ended, workers=self._spec.workers
+        )
+        errors = [dict(error) for error in verdict.errors]
+        body = {"attempt": attempt, "ok": verdict.ok, "errors": errors, "leaks": list(verdict.leaks)}
+        self._append("settled", body | {"text": errors[0]["message"] if errors else ""})
+        self._handle = None
+
+    def _publish(self, attempt: int) -> commit.Result:
+        """Seal the attempt, choose it, write the result."""
+        files, home = self._session.files, f"jobs/{self._spec.id}"
+        body = settle.summary(files, self._spec, attempt, self._ended, workers=self._spec.workers)
+        body |= {"started_at": self._started_at, "ended_at": time.time()}
+        outcome = commit.seal(files, home, attempt=attempt, body={}, only=["model", "output"])
+        result = commit.publish(files, self._session.ledger, self._lease, home, outcome, body=body)
+        self._session.ledger.update_entry(self._spec.id, {"status": "succeeded", "metrics": body["metrics"]})
+        for warning in body["warnings"]:
+            self._session.progress.note(f"{self._spec.id}: {warning}")
+        return result
+
+    def _failure(self, reason: str, errors: Sequence[dict[str, Any]]) -> Exception:
+        """The error that the caller gets."""
+        self._session.ledger.update_entry(self._spec.id, {"status": "failed", "reason": reason})
+        leaked = next((e for e in errors if "test channel" in str(e.get("message", ""))), None)
+        if leaked is not None:
+            return ChannelLeakError(
+                f"{self._spec.id}: {leaked['message']}; only ws.evaluate opens the test channel "
+                "(a script that must: train(..., allow_test=True), which is recorded)"
+            )
+        tail: list[str] = []
+        if errors:
+            rank = int(str(errors[0]["worker"]).removeprefix("algo-")) - 1
+            tail = settle.log_tail(self._session.files, self._folder, int(errors[0]["attempt"]), rank)
+        text = settle.failure_text(self._spec, list(errors), tail)
+        return JobFailedError(
+            text if errors else f"{self._spec.id} failed: {reason}", job_id=self._spec.id, errors=errors
+        )
+
+    def _append(self, kind: str, body: dict[str, Any]) -> None:
+        """One decision into the ledger, then into the state."""
+        self._session.ledger.append(self._lease, [(kind, body)])
+        self._state = life.apply(self._state, life.LifeEvent(kind=kind, body=body))
+
+    def _closing(self) -> str:
+        """What progress says at the end."""
+        status = self._state.status
+        metrics = "  ".join(f"{row['name']} {row['value']:.4g}" for row in self._last_metrics())
+        return f"{status}{'  ' + metrics if metrics and status == 'succeeded' else ''}"
+
+    def _last_metrics(self) -> list[dict[str, Any]]:
+        """Each metric's last row, at most four."""
+        attempts = self._folder.attempts()
+        rows = {row["name"]: row for row in self._folder.metrics(attempts[-1])} if attempts else {}
+        return list(rows.values())[-4:]

@@ -1,0 +1,151 @@
+"""A job as the caller holds it: wait, look, stop. Works for running, ended and other drivers' jobs alike."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, final
+
+from headway.errors import JobFailedError, NotFoundError
+from headway.execution import stopping
+from headway.execution.session import Session
+from headway.jobs import life
+from headway.jobs.folder import JobFolder
+from headway.jobs.spec import JobSpec
+from headway.stores import commit
+
+ENDED = ("succeeded", "failed", "stopped")
+
+
+@final
+class Job:
+    """A job of this workspace.
+
+    Args:
+        session: of the workspace.
+        spec: what runs.
+        work: brings the job to its end; None for a job that is only looked at.
+        reasons: why it was run or reused.
+    """
+
+    def __init__(
+        self, session: Session, spec: JobSpec, *, work: Callable[[], Any] | None = None, reasons: tuple[str, ...] = ()
+    ) -> None:
+        self.spec, self.id, self.reasons = spec, spec.id, reasons
+        self._session, self._work = session, work
+        self._folder = JobFolder(session.files, spec.id)
+        self._thread: threading.Thread | None = None
+        self._error: BaseException | None = None
+
+    def __repr__(self) -> str:
+        return f"Job({self.id!r}, status={self.status!r})"
+
+    @property
+    def status(self) -> str:
+        """`new`, `running`, `succeeded`, `failed`, `stopped`, or `interrupted` when its driver died."""
+        return job_status(self._session, self.id)
+
+    @property
+    def result(self) -> commit.Result | None:
+        """The published result; None while there is none."""
+        return commit.result(self._session.files, f"jobs/{self.id}")
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Last value of each metric, also while it runs."""
+        if self.result is not None:
+            return dict(self.result.body.get("metrics", {}))
+        attempts = self._folder.attempts()
+        return {row["name"]: row["value"] for row in self._folder.metrics(attempts[-1])} if attempts else {}
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a user should know of a job that succeeded."""
+        return list(self.result.body.get("warnings", [])) if self.result else []
+
+    @property
+    def model(self) -> Path:
+        """Folder of the model.
+
+        Raises:
+            JobFailedError: it has not succeeded.
+            NotFoundError: it saved no model.
+        """
+        result = self.result
+        if result is None:
+            raise JobFailedError(f"{self.id} has no model: it is {self.status}", job_id=self.id)
+        if not result.body.get("model"):
+            raise NotFoundError("model", self.id, hint="the job saved none: see headway show " + self.id)
+        return self._session.files.local(f"jobs/{self.id}/attempts/{result.attempt}/model")
+
+    @property
+    def output(self) -> Path:
+        """Folder of the other outputs of the chosen attempt."""
+        result = self.result
+        if result is None:
+            raise JobFailedError(f"{self.id} has no output: it is {self.status}", job_id=self.id)
+        return self._session.files.local(f"jobs/{self.id}/attempts/{result.attempt}/output")
+
+    def start(self) -> Job:
+        """Run it in a thread of this process; the interpreter waits for it at its end."""
+        self._thread = threading.Thread(target=self._run, name=self.id)
+        self._thread.start()
+        return self
+
+    def run(self) -> Job:
+        """Run it here, until its end."""
+        if self._work is not None:
+            self._work()
+        return self
+
+    def wait(self, timeout_s: float | None = None) -> Job:
+        """Wait for its end.
+
+        Raises:
+            TimeoutError: it still runs after `timeout_s`.
+            JobFailedError, StoppedError: how it ended otherwise.
+        """
+        if self._thread is not None:
+            self._thread.join(timeout_s)
+            if self._thread.is_alive():
+                raise TimeoutError(f"{self.id} still runs after {timeout_s} s")
+        if self._error is not None:
+            raise self._error
+        return self
+
+    def stop(self, *, grace_s: float | None = None) -> None:
+        """Ask its driver, wherever that is, to stop it."""
+        stopping.request(self._session.files, self.id, by="Job.stop", grace_s=grace_s)
+
+    def logs(self, worker: str | int = 1, *, follow: bool = False, attempt: int | None = None) -> Iterator[str]:
+        """The lines that a worker printed.
+
+        Args:
+            worker: `algo-2` or 2.
+            follow: go on until the job has ended.
+            attempt: None for the newest.
+        """
+        rank = int(str(worker).removeprefix("algo-")) - 1
+        return self._folder.log_lines(rank, attempt=attempt, follow=follow, stop=lambda: self.status in (*ENDED, "interrupted"))
+
+    def _run(self) -> None:
+        try:
+            self.run()
+        except BaseException as error:
+            self._error = error
+
+
+def job_status(session: Session, job_id: str) -> str:
+    """`new`, `running`, `succeeded`, `failed`, `stopped` or `interrupted`."""
+    if commit.result(session.files, f"jobs/{job_id}") is not None:
+        return "succeeded"
+    state = life.JobState()
+    for event in session.ledger.events(job_id):
+        state = life.apply(state, event)
+    if state.ended:
+        return state.status
+    holder = session.ledger.holder(job_id)
+    if holder is not None and holder.alive:
+        return "running"
+    return "interrupted" if state.attempts else "new"

@@ -1,0 +1,100 @@
+"""What every piece of work needs at hand: files, ledger, engines, progress, and the leases that this driver holds.
+
+In: an opened workspace. Out: `Session`, handed to the flows. It keeps the only thread of its own: the heartbeat.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import final
+
+from headway.engines.engine import Engine
+from headway.errors import HeadwayError
+from headway.execution.progress import Progress
+from headway.stores.files import Files
+from headway.stores.ledger import Ledger, Lease
+
+HEARTBEAT_S = 5.0
+
+
+@final
+class Session:
+    """Files, ledger, engines and progress of one driver.
+
+    Args:
+        files: the workspace's files.
+        ledger: its ledger.
+        engine: URL of the default engine, or an engine.
+        progress: told of long work.
+    """
+
+    def __init__(self, files: Files, ledger: Ledger, *, engine: str | Engine = "local://", progress: Progress) -> None:
+        self.files, self.ledger, self.progress = files, ledger, progress
+        self.default_engine = engine
+        self._engines: dict[str, Engine] = {}
+        self._leases: dict[str, Lease] = {}
+        self._lock = threading.Lock()
+        self._closed = threading.Event()
+        self._beat: threading.Thread | None = None
+
+    def engine(self, engine: str | Engine | None = None) -> Engine:
+        """The engine of a URL (opened once and kept), the one given, or the default one."""
+        from headway.engines.registry import open_engine
+
+        chosen = engine if engine is not None else self.default_engine
+        if isinstance(chosen, Engine):
+            return chosen
+        with self._lock:
+            if chosen not in self._engines:
+                self._engines[chosen] = open_engine(chosen)
+            return self._engines[chosen]
+
+    def engine_url(self, engine: str | Engine | None = None) -> str:
+        """How the engine is written down in a job's specification."""
+        chosen = engine if engine is not None else self.default_engine
+        return chosen if isinstance(chosen, str) else f"{chosen.capabilities().name}://"
+
+    @contextmanager
+    def lease(self, owner: str) -> Iterator[Lease | None]:
+        """The right to decide about `owner` while the block runs, kept alive by heartbeats; None if a live driver has it."""
+        lease = self.ledger.claim(owner)
+        if lease is None:
+            yield None
+            return
+        with self._lock:
+            self._leases[owner] = lease
+            if self._beat is None:
+                self._beat = threading.Thread(target=self._heartbeat, name="headway-heartbeat", daemon=True)
+                self._beat.start()
+        try:
+            yield lease
+        finally:
+            with self._lock:
+                self._leases.pop(owner, None)
+            self.ledger.release(lease)
+
+    def close(self) -> None:
+        """End the engines and the ledger's connections. Idempotent."""
+        self._closed.set()
+        if self._beat is not None and self._beat is not threading.current_thread():
+            self._beat.join(timeout=HEARTBEAT_S)
+        with self._lock:
+            engines, self._engines = list(self._engines.values()), {}
+        for engine in engines:
+            engine.close()
+        self.ledger.close()
+
+    def _heartbeat(self) -> None:
+        """Keep the leases alive for drivers on other hosts; a lost one shows at its next append."""
+        while not self._closed.wait(HEARTBEAT_S):
+            with self._lock:
+                leases = list(self._leases.values())
+            for lease in leases:
+                try:
+                    self.ledger.heartbeat(lease)
+                except HeadwayError as error:
+                    self.progress.note(f"{lease.owner}: heartbeat failed ({error})")
+                    with self._lock:
+                        self._leases.pop(lease.owner, None)

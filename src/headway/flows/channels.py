@@ -1,0 +1,119 @@
+"""Channels of a job: a dataset's shards or a manifest's raw files, as the worker will find them.
+
+In: a `Dataset` or a `Manifest`. Out: `ChannelRef` for the specification, `ChannelSource` for the tickets, and the paths
+that the job must not open.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from headway.execution.tickets import ChannelSource
+from headway.jobs.spec import ChannelMode, ChannelRef, InputRef
+from headway.manifests.manifest import Manifest
+from headway.processing.dataset import Dataset
+from headway.records import Record
+from headway.stores.files import Files
+
+TEST = "test"
+Data = Dataset | Manifest
+
+
+class Feed(Record):
+    """The data side of a job.
+
+    Args:
+        refs: for the specification.
+        sources: for the tickets.
+        inputs: lineage.
+        forbidden: absolute paths; folders end with a slash.
+    """
+
+    refs: dict[str, ChannelRef]
+    sources: dict[str, ChannelSource]
+    inputs: tuple[InputRef, ...]
+    forbidden: tuple[str, ...] = ()
+
+
+def feed(files: Files, data: Data | None, *, channels: tuple[str, ...] | None, mode: ChannelMode = "link") -> Feed:
+    """How a job gets its data.
+
+    Args:
+        data: a dataset, a manifest, or None for a job without channels.
+        channels: the channels it may see; None for all but test. What it may not see is forbidden to it.
+    """
+    if data is None:
+        return Feed(refs={}, sources={}, inputs=())
+    named = list(data.channels) if isinstance(data, Dataset) else list(data.counts)
+    wanted = [c for c in named if c != TEST] if channels is None else [c for c in channels if c in named]
+    make = _dataset_source if isinstance(data, Dataset) else _manifest_source
+    refs = {
+        name: ChannelRef(
+            source=data.id, kind="dataset" if isinstance(data, Dataset) else "files", mode=mode,
+            digest=data.channel_digest(name),
+        )  # fmt: skip
+        for name in wanted
+    }
+    sources = {name: make(files, data, name, mode) for name in wanted}  # type: ignore[arg-type]
+    forbidden = [] if TEST in wanted or TEST not in named else _test_paths(files, data)
+    role = "dataset" if isinstance(data, Dataset) else "manifest"
+    return Feed(
+        refs=refs, sources=sources, inputs=(InputRef(id=data.id, digest=data.digest, role=role),),
+        forbidden=tuple(forbidden),
+    )  # fmt: skip
+
+
+def _dataset_source(files: Files, data: Dataset, channel: str, mode: str) -> ChannelSource:
+    """A dataset's channel: per shard the files of its parts."""
+    root = files.local(f"datasets/{data.name}/{data.version}")
+    opened = data.open(files)
+    shards = []
+    for number in range(len(data.channels[channel].shards)):
+        part_files = opened.channel(channel, shards=[number], allow_test=True).files()
+        pairs = []
+        for path in part_files:
+            relative = path.relative_to(root)
+            pairs.append((str(relative), "/".join(relative.parts[3:])))
+        shards.append(tuple(pairs))
+    return ChannelSource(
+        kind="dataset", mode=mode, root=str(root), files=tuple(shards), index=str(root / "index.json")
+    )
+
+
+def _manifest_source(files: Files, data: Manifest, channel: str, mode: str) -> ChannelSource:
+    """A manifest's channel: its raw files under their keys, as one shard."""
+    keys = _keys(files, data, channel)
+    root = local_root(data)
+    return ChannelSource(kind="files", mode=mode, root=str(root), files=(tuple((key, key) for key in keys),))
+
+
+def _keys(files: Files, data: Manifest, channel: str) -> list[str]:
+    """Keys of one channel, in the order of the table."""
+    table: Any = data.table(files)
+    mask = [value == channel for value in table.column("channel").to_pylist()]
+    return [key for key, keep in zip(table.column("key").to_pylist(), mask, strict=True) if keep]
+
+
+def local_root(data: Manifest) -> Path:
+    """The folder that a manifest's keys are relative to.
+
+    Raises:
+        ValueError: the data do not lie on this machine.
+    """
+    url = data.source_url
+    if "://" in url and not url.startswith("file://"):
+        raise ValueError(f"{data.id} lies at {url}, which this engine cannot reach as a folder; process it first")
+    return Path(url.removeprefix("file://"))
+
+
+def _test_paths(files: Files, data: Data) -> list[str]:
+    """Everything that belongs to the test channel of the data, as absolute paths."""
+    if isinstance(data, Dataset):
+        base = files.local(f"datasets/{data.name}/{data.version}/attempts")
+        found = [f"{attempt / TEST}/" for attempt in sorted(base.iterdir()) if (attempt / TEST).is_dir()]
+        if not data.manifest:
+            return found
+        return found + _test_paths(files, Manifest.load(files, data.manifest))
+    root = local_root(data)
+    return [str(root / key) for key in _keys(files, data, TEST)]
