@@ -72,9 +72,13 @@ class ProgramRecord(Record):
         pickle: file in `code/` that holds the function or object by cloudpickle, else None.
         entry_point: the script, relative to `code/`.
         runner: import string of the callable that runs the target: see `headway.worker.ticket`; None: the worker's own.
-        imports: top-level third-party modules that the program imports: what a fork server loads beforehand.
+        imports: third-party modules (`sklearn.linear_model`, not only `sklearn`) that the program's files import at
+            their top level, sorted: what a fork server loads beforehand.
         digest: digest of the whole snapshot (normalised Python sources, other files by content).
-        argument_names: names of keyword arguments that the target takes; None when it takes any.
+        argument_names: names of keyword arguments that the target takes (without `context`); None when it takes any.
+        required_names: those of them without a default.
+        warnings: what was noticed while packing and does not stop the program: a conditional import that resolves to
+            nothing, a file that was left out.
     """
 
     kind: Literal["function", "script"]
@@ -87,6 +91,8 @@ class ProgramRecord(Record):
     imports: tuple[str, ...] = ()
     digest: str
     argument_names: tuple[str, ...] | None = None
+    required_names: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 class JobSpec(Record):
