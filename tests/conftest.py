@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -24,6 +24,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for fixture in SERVERS.keys() & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.service)
             item.add_marker(pytest.mark.xdist_group(SERVERS[fixture]))
+
+
+@pytest.fixture
+def scale() -> Callable[[int], int]:
+    """The size of a kill test: `scale(500)` is 500 below `make prove`, a tenth of it on every other day."""
+    return lambda whole: whole if os.environ.get("HEADWAY_PROVE") else max(1, whole // 10)
+
+
+@pytest.fixture
+def evidence(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """Says what a kill test counted, `evidence("50 kills: 0 torn, 0 lost")`; `make prove` keeps it."""
+
+    def say(text: str) -> None:
+        record_property("evidence", text)
+        print(text)
+
+    return say
 
 
 def _missing(error: MissingServer) -> None:

@@ -1,0 +1,1 @@
+"""Measured ratios against peers and limits, each taken in one run on one machine: `make bench`."""
