@@ -35,7 +35,8 @@ class Admission(Record):
 
     Args:
         spec: the job that answers it.
-        decision: `new`, `resumed` (it was begun and did not end) or `reused` (it is finished).
+        decision: `new`, `resumed` (it was begun and did not end), `reused` (it is finished), or `refused` (only a new
+            job would answer, and none may be made; `spec` is the draft).
         reasons: why, in plain sentences.
     """
 
@@ -52,13 +53,14 @@ class _Found(Record):
     changes: tuple[Change, ...]
 
 
-def admit(files: Files, ledger: Ledger, draft: JobSpec, pack: Pack, *, fresh: bool = False) -> Admission:
+def admit(files: Files, ledger: Ledger, draft: JobSpec, pack: Pack, *, fresh: bool = False, allow_new: bool = True) -> Admission:
     """The job that answers a request: a finished one, one to go on with, or a new one that is now in the catalogue.
 
     Args:
         draft: the specification with `id`, `version` and `program` still to be filled.
         pack: writes the snapshot of the program into a folder and describes it.
         fresh: never reuse or resume.
+        allow_new: whether a new job may be made when none answers.
 
     Guarantees: safe when several drivers ask at once: they get the same job. A crash leaves no half job: the
     specification is written after the code.
@@ -70,9 +72,10 @@ def admit(files: Files, ledger: Ledger, draft: JobSpec, pack: Pack, *, fresh: bo
         draft = msgspec.structs.replace(draft, program=program, environment=environment.lock())
         draft = msgspec.structs.replace(draft, lookup=_lookup(draft))
         while True:
-            admission = _try(files, ledger, draft, incoming / "code", fresh=fresh)
+            admission = _try(files, ledger, draft, incoming / "code", fresh=fresh, allow_new=allow_new)
             if admission is not None:
-                _remember(files, admission)
+                if admission.decision != "refused":
+                    _remember(files, admission)
                 return admission
     finally:
         shutil.rmtree(incoming, ignore_errors=True)
@@ -89,7 +92,7 @@ def _lookup(draft: JobSpec) -> str:
     })  # fmt: skip
 
 
-def _try(files: Files, ledger: Ledger, draft: JobSpec, code: Path, *, fresh: bool) -> Admission | None:
+def _try(files: Files, ledger: Ledger, draft: JobSpec, code: Path, *, fresh: bool, allow_new: bool) -> Admission | None:
     """One try; None when another driver was faster and the question must be asked again."""
     newest = ledger.entry(draft.kind, draft.name)
     reasons: list[str] = ["asked for as new"] if fresh and newest else []
@@ -102,6 +105,8 @@ def _try(files: Files, ledger: Ledger, draft: JobSpec, code: Path, *, fresh: boo
             if found is not None and not found.finished and not found.changes:
                 return Admission(spec=found.spec, decision="resumed", reasons=("it had been begun and had not ended",))
         reasons = _why_new(files, newest, draft, code)
+        if not allow_new:
+            return Admission(spec=draft, decision="refused", reasons=tuple(reasons))
     entry, created = ledger.reserve(
         draft.kind, draft.name, lookup=draft.lookup, body={"status": "new"}, expect=newest.version if newest else 0
     )

@@ -15,6 +15,7 @@ from typing import Any, final
 from headway.engines.engine import Engine, Handle, Launch, Observation
 from headway.errors import ChannelLeakError, FencedError, JobFailedError, StoppedError
 from headway.execution import settle, stopping
+from headway.execution.progress import Progress, Silent
 from headway.execution.session import Session
 from headway.jobs import life
 from headway.jobs.folder import JobFolder
@@ -24,6 +25,7 @@ from headway.stores.ledger import Lease
 
 OBSERVE_S = 0.2
 MakeLaunch = Callable[[int], Launch]
+Watch = Callable[[Observation], None]
 
 
 @final
@@ -33,11 +35,15 @@ class Drive:
     Args:
         launch: makes the launch (folders, tickets) of an attempt.
         engine: where it runs.
+        watch: told of every report of a worker, instead of the session's progress.
     """
 
-    def __init__(self, session: Session, spec: JobSpec, lease: Lease, *, launch: MakeLaunch, engine: Engine) -> None:
+    def __init__(
+        self, session: Session, spec: JobSpec, lease: Lease, *, launch: MakeLaunch, engine: Engine, watch: Watch | None = None
+    ) -> None:  # fmt: skip
         self._session, self._spec, self._lease, self._engine = session, spec, lease, engine
-        self._make_launch = launch
+        self._make_launch, self._watch = launch, watch
+        self._progress: Progress = session.progress if watch is None else Silent()
         self._folder = JobFolder(session.files, spec.id)
         self._handle: Handle | None = None
         self._ended: dict[int, dict[str, Any]] = {}
@@ -57,7 +63,7 @@ class Drive:
         """
         stopping.clear(self._session.files, self._spec.id)
         self._reclaim()
-        self._session.progress.begin(self._spec.id, self._spec.id)
+        self._progress.begin(self._spec.id, self._spec.id)
         try:
             while True:
                 try:
@@ -72,7 +78,7 @@ class Drive:
                 self._engine.stop(self._handle, grace_s=0)
             raise
         finally:
-            self._session.progress.end(self._spec.id, self._closing())
+            self._progress.end(self._spec.id, self._closing())
 
     def _reclaim(self) -> None:
         """What an earlier driver left: an attempt that nobody drives any more, or an ended life that begins again."""
@@ -123,7 +129,7 @@ class Drive:
     def _start(self, attempt: int, not_before: float) -> None:
         """Begin an attempt: the intent is in the ledger before anything starts."""
         if time.time() < not_before:
-            self._session.progress.advance(
+            self._progress.advance(
                 self._spec.id, done=0, text=f"attempt {attempt} begins in {not_before - time.time():.0f} s"
             )
             threading.Event().wait(min(OBSERVE_S, not_before - time.time()))
@@ -146,12 +152,14 @@ class Drive:
             case "waiting":
                 if seen.text != self._said_waiting:
                     self._said_waiting = seen.text
-                    self._session.progress.note(f"{self._spec.id} waits: {seen.text}")
+                    self._progress.note(f"{self._spec.id} waits: {seen.text}")
             case "started":
                 self._started_at = self._started_at or time.time()
             case "reported":
+                if self._watch is not None:
+                    self._watch(seen)
                 shown = "  ".join(f"{name} {value:.4g}" for name, value in seen.values.items())
-                self._session.progress.advance(self._spec.id, done=0, text=shown)
+                self._progress.advance(self._spec.id, done=0, text=shown)
             case "ended" if seen.rank is not None and seen.rank not in self._ended:
                 body = {
                     "attempt": seen.attempt, "rank": seen.rank, "exit_code": seen.exit_code, "signal": seen.signal,
@@ -173,7 +181,7 @@ class Drive:
             self._append("stop_requested", {"by": asked.get("by", "?")})
         if not threading.main_thread().is_alive() and not self._said_exit:
             self._said_exit = True
-            self._session.progress.note(f"this program waits for {self._spec.id} to end; Ctrl-C stops it")
+            self._progress.note(f"this program waits for {self._spec.id} to end; Ctrl-C stops it")
 
     _said_exit = False
 
@@ -183,7 +191,7 @@ class Drive:
         if self._interrupts > 1 and self._handle is not None:
             self._engine.stop(self._handle, grace_s=0)
         elif not self._state.stop_requested:
-            self._session.progress.note(f"stopping {self._spec.id} (Ctrl-C again to stop at once)")
+            self._progress.note(f"stopping {self._spec.id} (Ctrl-C again to stop at once)")
             self._append("stop_requested", {"by": "Ctrl-C"})
 
     def _settle(self, attempt: int) -> None:
@@ -205,7 +213,7 @@ class Drive:
         result = commit.publish(files, self._session.ledger, self._lease, home, outcome, body=body)
         self._session.ledger.update_entry(self._spec.id, {"status": "succeeded", "metrics": body["metrics"]})
         for warning in body["warnings"]:
-            self._session.progress.note(f"{self._spec.id}: {warning}")
+            self._progress.note(f"{self._spec.id}: {warning}")
         return result
 
     def _failure(self, reason: str, errors: Sequence[dict[str, Any]]) -> Exception:

@@ -24,6 +24,8 @@ NEWS_S = 0.2
 MakeLaunch = Callable[[int, int], Launch]
 Retry = Callable[[Task, Mapping[str, Any]], Any]
 """Given a failed task and its error: the payload to try again with, or None to give the item up."""
+Payloads = Callable[[int], Sequence[Any]]
+"""Given the number of an attempt: the payloads of all items, in their order."""
 
 
 class ItemsOutcome(Record):
@@ -53,40 +55,46 @@ class ItemsDrive:
     Args:
         launch: `(attempt, workers)` -> launch of that attempt with so many workers.
         retry: decides about a failed item.
+        whole: whether a result of an earlier attempt needs no other try.
     """
 
     def __init__(
-        self, session: Session, spec: JobSpec, lease: Lease, *, launch: MakeLaunch, engine: Engine, retry: Retry
-    ) -> None:
+        self, session: Session, spec: JobSpec, lease: Lease, *, launch: MakeLaunch, engine: Engine, retry: Retry,
+        whole: Callable[[Any], bool] = lambda _: True,
+    ) -> None:  # fmt: skip
         self._session, self._spec, self._lease, self._engine = session, spec, lease, engine
-        self._make_launch, self._retry = launch, retry
+        self._make_launch, self._retry, self._whole = launch, retry, whole
         self._folder = JobFolder(session.files, spec.id)
         self._results: dict[int, Any] = {}
         self._errors: dict[int, dict[str, Any]] = {}
         self._busy_s = 0.0
 
-    def run(self, payloads: Sequence[Any], *, title: str) -> ItemsOutcome:
+    def run(self, num_items: int, payloads: Payloads, *, title: str) -> ItemsOutcome:
         """Do all items that are not done yet.
+
+        Args:
+            num_items: how many items the job has; an item's number is its place in `payloads(attempt)`.
 
         Raises:
             StoppedError, KeyboardInterrupt, FencedError: what was finished stays recorded.
         """
         began = time.monotonic()
         stopping.clear(self._session.files, self._spec.id)
-        attempt = self._take_over(len(payloads))
+        attempt = self._take_over(num_items)
         reused = len(self._results)
-        missing = [number for number in range(len(payloads)) if number not in self._results]
-        self._session.progress.begin(self._spec.id, title, total=len(payloads))
+        missing = [number for number in range(num_items) if number not in self._results]
+        self._session.progress.begin(self._spec.id, title, total=num_items)
         self._session.progress.advance(self._spec.id, done=reused)
         try:
             if missing:
                 attempt += 1
-                self._run_attempt(attempt, [Task(number=n, attempt=1, payload=payloads[n]) for n in missing])
+                given = payloads(attempt)
+                self._run_attempt(attempt, [Task(number=n, attempt=1, payload=given[n]) for n in missing])
         finally:
             done, failed = len(self._results), len(self._errors)
             again = f", {reused} of them from before" if reused else ""
             lost = f", {failed} failed" if failed else ""
-            self._session.progress.end(self._spec.id, f"{done} of {len(payloads)}{again}{lost}")
+            self._session.progress.end(self._spec.id, f"{done} of {num_items}{again}{lost}")
         return ItemsOutcome(
             results=self._results, errors=self._errors, reused=reused, attempt=attempt,
             wall_s=time.monotonic() - began, busy_s=self._busy_s,
@@ -106,7 +114,7 @@ class ItemsDrive:
         attempts = self._folder.attempts()
         for attempt in attempts:
             for record in self._folder.tasks(attempt):
-                if record.get("ok") and 0 <= record["number"] < num_items:
+                if record.get("ok") and 0 <= record["number"] < num_items and self._whole(record["result"]):
                     self._results[record["number"]] = record["result"]
         return max([*attempts, state.attempts], default=0)
 

@@ -13,9 +13,38 @@ from headway.execution.session import Session
 from headway.jobs import life
 from headway.jobs.folder import JobFolder
 from headway.jobs.spec import JobSpec
+from headway.records import Record
 from headway.stores import commit
+from headway.stores.files import Files
 
 ENDED = ("succeeded", "failed", "stopped")
+
+
+class ModelRef(Record):
+    """A model that a job or a trial saved and that is not registered.
+
+    Args:
+        source: id of the job, or `<job>/<number>` of a trial.
+        folder: of the model's files, relative to the workspace.
+        code: of the code that made it, relative to the workspace.
+        dataset: id of the dataset or manifest that it was trained on; empty without one.
+        parameters: hyperparameters it was trained with.
+    """
+
+    source: str
+    folder: str
+    code: str
+    dataset: str = ""
+    parameters: dict[str, Any] = {}
+
+    @property
+    def job(self) -> str:
+        """Id of the job."""
+        return self.source.partition("/")[0]
+
+    def path(self, files: Files) -> Path:
+        """The folder on this machine."""
+        return files.local(self.folder)
 
 
 @final
@@ -65,8 +94,8 @@ class Job:
         return list(self.result.body.get("warnings", [])) if self.result else []
 
     @property
-    def model(self) -> Path:
-        """Folder of the model.
+    def model(self) -> ModelRef:
+        """The model that it saved.
 
         Raises:
             JobFailedError: it has not succeeded.
@@ -77,7 +106,11 @@ class Job:
             raise JobFailedError(f"{self.id} has no model: it is {self.status}", job_id=self.id)
         if not result.body.get("model"):
             raise NotFoundError("model", self.id, hint="the job saved none: see headway show " + self.id)
-        return self._session.files.local(f"jobs/{self.id}/attempts/{result.attempt}/model")
+        return ModelRef(
+            source=self.id, folder=f"jobs/{self.id}/attempts/{result.attempt}/model", code=f"jobs/{self.id}/code",
+            dataset=next((i.id for i in self.spec.inputs if i.role in ("dataset", "manifest")), ""),
+            parameters=self.spec.hyperparameters,
+        )  # fmt: skip
 
     @property
     def output(self) -> Path:

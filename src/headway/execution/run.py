@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from headway.engines.engine import Engine
-from headway.execution.drive import Drive, MakeLaunch
+from headway.execution.drive import Drive, MakeLaunch, Watch
 from headway.execution.follow import follow, published
 from headway.execution.session import Session
 from headway.jobs.spec import JobSpec
@@ -20,8 +20,14 @@ from headway.stores.ledger import Lease
 T = TypeVar("T")
 
 
-def run_job(session: Session, spec: JobSpec, *, launch: MakeLaunch, engine: Engine) -> Result:
+def run_job(
+    session: Session, spec: JobSpec, *, launch: MakeLaunch, engine: Engine, watch: Watch | None = None
+) -> Result:
     """The result of a job: the one that is there, or the one that this driver, or another live one, brings about.
+
+    Args:
+        launch: makes the launch of an attempt.
+        watch: told of every report of a worker, instead of the session's progress.
 
     Raises:
         CapabilityError: the engine can never run it; nothing has started.
@@ -31,22 +37,25 @@ def run_job(session: Session, spec: JobSpec, *, launch: MakeLaunch, engine: Engi
         session.progress.note(f"{spec.id}: {warning}")
 
     def drive(lease: Lease) -> Result:
-        return Drive(session, spec, lease, launch=launch, engine=engine).run()
+        return Drive(session, spec, lease, launch=launch, engine=engine, watch=watch).run()
 
     return as_driver(session, spec.id, drive, folder=f"jobs/{spec.id}")
 
 
-def as_driver(session: Session, owner: str, work: Callable[[Lease], Result], *, folder: str) -> Result:
+def as_driver(
+    session: Session, owner: str, work: Callable[[Lease], Result], *, folder: str, again: bool = False
+) -> Result:
     """The result of `owner`: found, followed, or made by `work` under a lease.
 
     Args:
         work: makes and publishes the result; called only while this driver holds the lease.
         folder: where the result lies.
+        again: call `work` although there is a result (it looks at it itself).
     """
     while True:
         with session.lease(owner) as lease:
             if lease is not None:
-                return published(session, owner, folder) or work(lease)
+                return (None if again else published(session, owner, folder)) or work(lease)
         found = follow(session, owner, folder=folder)
         if found is not None:
             return found

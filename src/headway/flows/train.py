@@ -21,28 +21,13 @@ from headway.jobs.code import snapshot
 from headway.jobs.folder import JobFolder
 from headway.jobs.hyperparameters import check_hyperparameters
 from headway.jobs.metrics import compile_patterns
-from headway.jobs.program import Function, Notebook, Script
+from headway.jobs.program import Script, as_program
 from headway.jobs.secrets import resolve
 from headway.jobs.spec import ChannelMode, JobKind, JobSpec, ProgramRecord, Resources
 from headway.planning.fit import check_fits
 
 RUNNER = "headway.training.entry:run"
 UNPACKED = ProgramRecord(kind="function", name="", digest="")
-
-
-def as_program(program: Any) -> Function | Script | Notebook:
-    """What a user may give as a program: a program, a function, `module:name`, or an object with `fit`.
-
-    Raises:
-        TypeError: anything else.
-    """
-    if isinstance(program, (Function, Script, Notebook)):
-        return program
-    if isinstance(program, str) or callable(program) or hasattr(program, "fit"):
-        return Function(program)
-    raise TypeError(
-        f"a program is a function, 'module:name', Function, Script, Notebook or an object with fit(); got {program!r}"
-    )
 
 
 def train(
