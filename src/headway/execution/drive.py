@@ -47,12 +47,11 @@ class Drive:
         self._folder = JobFolder(session.files, spec.id)
         self._handle: Handle | None = None
         self._ended: dict[int, dict[str, Any]] = {}
-        self._started_at: float | None = None
         self._interrupts = 0
         self._said_waiting = ""
-        self._state = life.JobState()
-        for event in session.ledger.events(spec.id):
-            self._state = life.apply(self._state, event)
+        self._said_exit = False
+        self._stopped: life.StopAll | None = None
+        self._state = life.replay(session.ledger.events(spec.id))
 
     def run(self) -> commit.Result:
         """Bring the job to its end.
@@ -82,10 +81,10 @@ class Drive:
 
     def _reclaim(self) -> None:
         """What an earlier driver left: an attempt that nobody drives any more, or an ended life that begins again."""
-        if self._state.ended:
+        if self._state.ending is not None:
             self._append("reopened", {})
         if self._state.live is not None:
-            attempt = self._state.live
+            attempt = self._state.live.number
             for handle in self._engine.find(self._spec.id):
                 self._engine.stop(handle, grace_s=0)
             self._append("abandoned", {"attempt": attempt, "text": "its driver died"})
@@ -106,8 +105,8 @@ class Drive:
             case life.Start(attempt=attempt, not_before=not_before):
                 self._start(attempt, not_before)
             case life.StopAll(grace_s=grace_s):
-                if self._handle is not None and not self._stopping:
-                    self._stopping = True
+                if self._handle is not None and instruction != self._stopped:
+                    self._stopped = instruction
                     self._engine.stop(self._handle, grace_s=grace_s)
             case life.Settle(attempt=attempt):
                 self._settle(attempt)
@@ -124,8 +123,6 @@ class Drive:
                 raise StoppedError(f"{self._spec.id} was stopped on request; the same call goes on with it")
         return None
 
-    _stopping = False
-
     def _start(self, attempt: int, not_before: float) -> None:
         """Begin an attempt: the intent is in the ledger before anything starts."""
         if time.time() < not_before:
@@ -135,7 +132,7 @@ class Drive:
             threading.Event().wait(min(OBSERVE_S, not_before - time.time()))
             return
         self._append("intended", {"attempt": attempt})
-        self._ended, self._started_at, self._stopping = {}, None, False
+        self._ended, self._stopped = {}, None
         self._handle = self._engine.start(self._make_launch(attempt))
         self._append("started", {"attempt": attempt, "handle": self._handle})
 
@@ -154,18 +151,16 @@ class Drive:
                     self._said_waiting = seen.text
                     self._progress.note(f"{self._spec.id} waits: {seen.text}")
             case "started":
-                self._started_at = self._started_at or time.time()
+                if seen.rank in (None, 0):
+                    self._append("running", {"attempt": seen.attempt})
             case "reported":
                 if self._watch is not None:
                     self._watch(seen)
                 shown = "  ".join(f"{name} {value:.4g}" for name, value in seen.values.items())
                 self._progress.advance(self._spec.id, done=0, text=shown)
             case "ended" if seen.rank is not None and seen.rank not in self._ended:
-                body = {
-                    "attempt": seen.attempt, "rank": seen.rank, "exit_code": seen.exit_code, "signal": seen.signal,
-                    "text": seen.text, "usage": seen.usage,
-                }  # fmt: skip
-                self._ended[seen.rank] = body | {"asked": self._stopping, "at": time.time()}
+                body = settle.end_of(self._session.files, self._spec, seen)
+                self._ended[seen.rank] = body
                 self._append("worker_ended", body)
 
     def _look_around(self) -> None:
@@ -173,44 +168,39 @@ class Drive:
         live = self._state.live
         if live is None:
             return
-        limit = self._spec.timeout_s
-        if limit is not None and self._started_at and time.time() - self._started_at > limit and not self._stopping:
-            self._append("timed_out", {"attempt": live})
+        due = life.deadline(self._state, self._spec)
+        if due is not None and time.time() > due:
+            self._append("timed_out", {"attempt": live.number})
         asked = stopping.requested(self._session.files, self._spec.id)
-        if asked is not None and not self._state.stop_requested:
-            self._append("stop_requested", {"by": asked.get("by", "?")})
+        if asked is not None and self._state.stop_by is None:
+            self._append("stop_requested", {"by": asked.get("by", "?"), "grace_s": asked.get("grace_s")})
         if not threading.main_thread().is_alive() and not self._said_exit:
             self._said_exit = True
             self._progress.note(f"this program waits for {self._spec.id} to end; Ctrl-C stops it")
-
-    _said_exit = False
 
     def _interrupted(self) -> None:
         """Ctrl-C: once stops with grace, twice at once."""
         self._interrupts += 1
         if self._interrupts > 1 and self._handle is not None:
             self._engine.stop(self._handle, grace_s=0)
-        elif not self._state.stop_requested:
+        elif self._state.stop_by is None:
             self._progress.note(f"stopping {self._spec.id} (Ctrl-C again to stop at once)")
             self._append("stop_requested", {"by": "Ctrl-C"})
 
     def _settle(self, attempt: int) -> None:
         """Judge an attempt whose workers have all ended."""
-        verdict = settle.judge(
-            self._session.files, self._spec, attempt, self._ended, workers=self._spec.workers
-        )
-        errors = [dict(error) for error in verdict.errors]
-        body = {"attempt": attempt, "ok": verdict.ok, "errors": errors, "leaks": list(verdict.leaks)}
-        self._append("settled", body | {"text": errors[0]["message"] if errors else ""})
+        verdict = settle.judge(self._session.files, self._spec, attempt, self._ended)
+        self._append("settled", {"attempt": attempt, "ok": verdict.ok, "text": verdict.text})
         self._handle = None
 
     def _publish(self, attempt: int) -> commit.Result:
         """Seal the attempt, choose it, write the result."""
         files, home = self._session.files, f"jobs/{self._spec.id}"
-        body = settle.summary(files, self._spec, attempt, self._ended, workers=self._spec.workers)
-        body |= {"started_at": self._started_at, "ended_at": time.time()}
+        body = settle.summary(files, self._spec, attempt, self._ended)
+        body |= {"started_at": self._state.attempts[-1].started_at, "ended_at": time.time()}
         outcome = commit.seal(files, home, attempt=attempt, body={}, only=["model", "output"])
         result = commit.publish(files, self._session.ledger, self._lease, home, outcome, body=body)
+        self._state = life.apply(self._state, life.Happened(kind="chosen", body={"attempt": attempt}, at=time.time()))
         self._session.ledger.update_entry(self._spec.id, {"status": "succeeded", "metrics": body["metrics"]})
         for warning in body["warnings"]:
             self._progress.note(f"{self._spec.id}: {warning}")
@@ -219,29 +209,28 @@ class Drive:
     def _failure(self, reason: str, errors: Sequence[dict[str, Any]]) -> Exception:
         """The error that the caller gets."""
         self._session.ledger.update_entry(self._spec.id, {"status": "failed", "reason": reason})
-        leaked = next((e for e in errors if "test channel" in str(e.get("message", ""))), None)
-        if leaked is not None:
+        if any(settle.LEAKED in str(e.get("message", "")) for e in errors):
+            leak = next(e for e in errors if settle.LEAKED in str(e.get("message", "")))
             return ChannelLeakError(
-                f"{self._spec.id}: {leaked['message']}; only ws.evaluate opens the test channel "
+                f"{self._spec.id}: {leak['message']}; only ws.evaluate opens the test channel "
                 "(a script that must: train(..., allow_test=True), which is recorded)"
             )
         tail: list[str] = []
-        if errors:
+        if errors and errors[0].get("worker"):
             rank = int(str(errors[0]["worker"]).removeprefix("algo-")) - 1
             tail = settle.log_tail(self._session.files, self._folder, int(errors[0]["attempt"]), rank)
-        text = settle.failure_text(self._spec, list(errors), tail)
         return JobFailedError(
-            text if errors else f"{self._spec.id} failed: {reason}", job_id=self._spec.id, errors=errors
+            settle.failure_text(self._spec, reason, list(errors), tail), job_id=self._spec.id, errors=errors
         )
 
     def _append(self, kind: str, body: dict[str, Any]) -> None:
         """One decision into the ledger, then into the state."""
         self._session.ledger.append(self._lease, [(kind, body)])
-        self._state = life.apply(self._state, life.LifeEvent(kind=kind, body=body))
+        self._state = life.apply(self._state, life.Happened(kind=kind, body=body, at=time.time()))
 
     def _closing(self) -> str:
         """What progress says at the end."""
-        status = self._state.status
+        status = self._state.ending or "interrupted"
         metrics = "  ".join(f"{row['name']} {row['value']:.4g}" for row in self._last_metrics())
         return f"{status}{'  ' + metrics if metrics and status == 'succeeded' else ''}"
 

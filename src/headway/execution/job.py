@@ -173,11 +173,9 @@ def job_status(session: Session, job_id: str) -> str:
     """`new`, `running`, `succeeded`, `failed`, `stopped` or `interrupted`."""
     if commit.result(session.files, f"jobs/{job_id}") is not None:
         return "succeeded"
-    state = life.JobState()
-    for event in session.ledger.events(job_id):
-        state = life.apply(state, event)
-    if state.ended:
-        return state.status
+    state = life.replay(session.ledger.events(job_id))
+    if state.ending is not None:
+        return state.ending
     holder = session.ledger.holder(job_id)
     if holder is not None and holder.alive:
         return "running"

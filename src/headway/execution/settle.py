@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from headway.engines.engine import Observation
 from headway.jobs.folder import JobFolder
 from headway.jobs.spec import JobSpec
 from headway.planning.usage import sentence
@@ -18,60 +19,66 @@ from headway.stores.files import Files
 TAIL_LINES = 12
 
 
-class Verdict(Record):
-    """Whether an attempt counts.
+LEAKED = "which belongs to the test channel"
 
-    Args:
-        ok: every worker ended well.
-        errors: one dict per worker that did not: `worker`, `attempt`, `exit_code`, `signal`, `message`, `traceback`,
-            `log`, `at`.
-        leaks: forbidden paths that were opened.
-    """
+
+class Verdict(Record):
+    """Whether an attempt counts, and if not, why."""
 
     ok: bool
-    errors: tuple[dict[str, Any], ...] = ()
-    leaks: tuple[str, ...] = ()
+    text: str = ""
 
 
-def judge(files: Files, spec: JobSpec, attempt: int, ended: dict[int, dict[str, Any]], *, workers: int) -> Verdict:
-    """The verdict on an attempt.
+def end_of(files: Files, spec: JobSpec, seen: Observation) -> dict[str, Any]:
+    """The event of a worker's end: what the engine saw, and what the worker said of itself."""
+    folder = JobFolder(files, spec.id)
+    rank = seen.rank or 0
+    outcome = read_outcome(files, folder, seen.attempt, rank)
+    error = (outcome or {}).get("error") or {}
+    body: dict[str, Any] = {
+        "attempt": seen.attempt, "rank": rank, "exit_code": seen.exit_code, "signal": seen.signal,
+        "text": seen.text, "usage": seen.usage, "log": str(files.local(folder.log(seen.attempt, rank))),
+        "message": _message(seen, outcome), "type": error.get("type", ""), "traceback": error.get("traceback", ""),
+    }  # fmt: skip
+    if seen.exit_code == 0 and not _is_well(outcome):
+        body["exit_code"] = 1  # the process said 0, its outcome does not: only both together are success
+    return body
+
+
+def judge(files: Files, spec: JobSpec, attempt: int, ended: dict[int, dict[str, Any]]) -> Verdict:
+    """The verdict on an attempt whose workers have all ended.
 
     Args:
-        ended: what the engine saw of each rank's end: `exit_code`, `signal`, `text`.
+        ended: rank -> what `end_of` made of its end.
     """
     folder = JobFolder(files, spec.id)
-    errors, leaks = [], []
-    for rank in range(workers):
-        seen = ended.get(rank, {})
-        outcome = read_outcome(files, folder, attempt, rank)
-        leaks += (outcome or {}).get("leaks", [])
-        if outcome is not None and outcome.get("ok") and seen.get("exit_code") == 0 and not outcome.get("leaks"):
-            continue
-        error = (outcome or {}).get("error") or {}
-        errors.append({
-            "worker": f"algo-{rank + 1}", "attempt": attempt, "exit_code": seen.get("exit_code"),
-            "signal": seen.get("signal"), "message": _message(seen, outcome), "type": error.get("type", ""),
-            "traceback": error.get("traceback", ""), "log": files.url_of(folder.log(attempt, rank)),
-            "at": (outcome or {}).get("ended_at") or seen.get("at") or 0.0, "asked": bool(seen.get("asked")),
-        })  # fmt: skip
-    errors.sort(key=lambda e: (e["asked"], e["at"]))
-    return Verdict(ok=not errors, errors=tuple(errors), leaks=tuple(dict.fromkeys(leaks)))
+    for rank in range(spec.workers):
+        seen = ended.get(rank)
+        if seen is None or seen["exit_code"] != 0 or not _is_well(read_outcome(files, folder, attempt, rank)):
+            text = seen["message"] if seen else "it was never seen to end"
+            return Verdict(ok=False, text=f"algo-{rank + 1}: {text}")
+    return Verdict(ok=True)
 
 
-def _message(seen: dict[str, Any], outcome: dict[str, Any] | None) -> str:
-    """One line that says how a worker failed."""
+def _is_well(outcome: dict[str, Any] | None) -> bool:
+    """Whether an outcome file says success."""
+    return outcome is not None and bool(outcome.get("ok")) and not outcome.get("leaks")
+
+
+def _message(seen: Observation, outcome: dict[str, Any] | None) -> str:
+    """One line that says how a worker failed; empty for one that did not."""
     if outcome is not None and outcome.get("leaks"):
-        return f"it opened {outcome['leaks'][0]}, which belongs to the test channel"
+        return f"it opened {outcome['leaks'][0]}, {LEAKED}"
     if outcome is not None and not outcome.get("ok") and outcome.get("message"):
         return str(outcome["message"])
-    if seen.get("text") and seen.get("exit_code") != 0:
-        return str(seen["text"])
-    if seen.get("exit_code") == 0:
+    if seen.exit_code != 0:
+        return seen.text or f"it ended with exit code {seen.exit_code}"
+    if outcome is None:
         return (
             "it exited with code 0 but wrote no outcome (os._exit, or killed in its last moment), "
             "so its outputs cannot be trusted"
         )
-    return f"it ended with exit code {seen.get('exit_code')}"
+    return ""
 
 
 def read_outcome(files: Files, folder: JobFolder, attempt: int, rank: int) -> dict[str, Any] | None:
@@ -83,20 +90,20 @@ def read_outcome(files: Files, folder: JobFolder, attempt: int, rank: int) -> di
     return value if isinstance(value, dict) else None
 
 
-def summary(files: Files, spec: JobSpec, attempt: int, ended: dict[int, dict[str, Any]], *, workers: int) -> dict[str, Any]:
+def summary(files: Files, spec: JobSpec, attempt: int, ended: dict[int, dict[str, Any]]) -> dict[str, Any]:
     """The body of a successful job's result: last value of every metric, use of resources, warnings."""
     folder = JobFolder(files, spec.id)
     rows = folder.metrics(attempt)
     metrics: dict[str, float] = {}
     for row in rows:
         metrics[row["name"]] = row["value"]
-    for rank in range(workers):
+    for rank in range(spec.workers):
         metrics |= (read_outcome(files, folder, attempt, rank) or {}).get("metrics", {})
-    usage = [dict(ended.get(rank, {}).get("usage", {})) for rank in range(workers)]
+    usage = [dict(ended.get(rank, {}).get("usage", {})) for rank in range(spec.workers)]
     model = files.local(f"{folder.attempt(attempt)}/model")
     has_model = model.is_dir() and any(model.iterdir())
     return {
-        "status": "succeeded", "metrics": metrics, "usage": usage, "workers": workers, "model": has_model,
+        "status": "succeeded", "metrics": metrics, "usage": usage, "workers": spec.workers, "model": has_model,
         "use": [sentence(spec.resources, one) for one in usage if one],
         "warnings": _warnings(files, spec, folder, attempt, rows, has_model),
     }  # fmt: skip
@@ -131,17 +138,22 @@ def log_tail(files: Files, folder: JobFolder, attempt: int, rank: int, *, lines:
         return stream.read().decode("utf-8", "replace").splitlines()[-lines:]
 
 
-def failure_text(spec: JobSpec, errors: list[dict[str, Any]], tail: list[str]) -> str:
+def failure_text(spec: JobSpec, reason: str, errors: list[dict[str, Any]], tail: list[str]) -> str:
     """What the caller of a failed job reads: the first cause, its traceback or last lines, and where to look on."""
-    if not errors:
-        return f"{spec.id} failed"
+    if not errors or not errors[0].get("worker"):
+        return f"{spec.id} failed: {reason}\nsee: headway show {spec.id}"
     first = errors[0]
-    text = f"{spec.id} failed on {first['worker']} (attempt {first['attempt']}): {first['message']}"
+    text = f"{spec.id} failed on {first['worker']} (attempt {first['attempt']}): {first.get('message') or reason}"
+    if "time limit" in reason:
+        text = f"{spec.id} failed: {reason}"
     if first.get("traceback"):
         text += "\n" + str(first["traceback"]).rstrip()
     elif tail:
         text += "\nlast lines of its log:\n" + "\n".join(f"    {line}" for line in tail)
-    others = [f"{e['worker']}: {e['message']}" for e in errors[1:] if not e.get("asked")]
+    others = [
+        f"{e['worker']}: {e.get('message')}" for e in errors[1:]
+        if e.get("worker") and e["attempt"] == first["attempt"] and e.get("type")
+    ]  # fmt: skip
     if others:
         text += "\nalso failed: " + "; ".join(others)
-    return f"{text}\nlog: {first['log']}\nsee: headway logs {spec.id} --worker {first['worker']}"
+    return f"{text}\nlog: {first.get('log', '')}\nsee: headway logs {spec.id} --worker {first['worker']}"
