@@ -30,12 +30,16 @@ class EventLike(Protocol):
         """When it was appended, in epoch seconds."""
 
 
-class Happened(Record):
-    """An event that is not in a ledger: for tests, and for drivers that apply what they just appended."""
+class LifeEvent(Record):
+    """An event as plain values: what a driver applies after it appended it, and what tests use.
+
+    Args:
+        at: epoch seconds; the back-off counts from it.
+    """
 
     kind: str
     body: dict[str, Any] = {}
-    at: float = 0.0
+    at: float
 
 
 class WorkerEnd(Record):
@@ -80,6 +84,7 @@ class AttemptState(Record):
         cut: what cut it short (the time limit, a request to stop) while workers still ran; empty if nothing did.
         cut_after: how many workers had ended by then; all of them: then it was not cut.
         ok: what `settled` said.
+        errors: what `settled` found: of each worker that failed; () leaves the ends to speak for themselves.
         ended_at: when it was settled or abandoned.
     """
 
@@ -92,6 +97,7 @@ class AttemptState(Record):
     cut_after: int = 0
     ok: bool = False
     text: str = ""
+    errors: tuple[dict[str, Any], ...] = ()
     started_at: float | None = None
     ended_at: float | None = None
 
@@ -105,7 +111,7 @@ class JobState(Record):
     """All that the events so far say of a job.
 
     Args:
-        attempts: in order; only the last one can be live.
+        history: its attempts in order; only the last one can be live.
         stop_by: who asked for a stop; None if nobody did.
         stop_grace_s: a grace shorter than the specification's, asked for with the stop.
         retries_from: attempts before this place do not use up retries (the job was reopened after them).
@@ -115,7 +121,7 @@ class JobState(Record):
         errors: as in `JobFailedError.errors`.
     """
 
-    attempts: tuple[AttemptState, ...] = ()
+    history: tuple[AttemptState, ...] = ()
     stop_by: str | None = None
     stop_grace_s: float | None = None
     retries_from: int = 0
@@ -125,9 +131,34 @@ class JobState(Record):
     errors: tuple[dict[str, Any], ...] = ()
 
     @property
-    def live(self) -> AttemptState | None:
+    def attempts(self) -> int:
+        """The number of the newest attempt; 0 before the first."""
+        return self.history[-1].number if self.history else 0
+
+    @property
+    def live_attempt(self) -> AttemptState | None:
         """The attempt of which processes may exist, if there is one."""
-        return self.attempts[-1] if self.attempts and self.attempts[-1].live else None
+        return self.history[-1] if self.history and self.history[-1].live else None
+
+    @property
+    def live(self) -> int | None:
+        """Its number."""
+        return self.live_attempt.number if self.live_attempt is not None else None
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has ended, in whatever way."""
+        return self.ending is not None
+
+    @property
+    def stop_requested(self) -> bool:
+        """Whether somebody asked for a stop."""
+        return self.stop_by is not None
+
+    @property
+    def status(self) -> str:
+        """`new`, `running`, `succeeded`, `failed` or `stopped`, for listings."""
+        return self.ending or ("running" if self.history else "new")
 
 
 class Start(Record):

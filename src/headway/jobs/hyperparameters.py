@@ -13,15 +13,16 @@ from typing import Any
 from headway.jobs.spec import ProgramRecord
 
 
-def check(
-    program: ProgramRecord, hyperparameters: Mapping[str, Any], *, given_by_runner: Collection[str] = ()
+def check_hyperparameters(
+    program: ProgramRecord, hyperparameters: Mapping[str, Any], *, given_by_runner: Collection[str] | None = None
 ) -> dict[str, Any]:
     """The hyperparameters as plain JSON values.
 
     Args:
         program: its `argument_names` are the names that count; None lets every name pass.
         hyperparameters: name -> value.
-        given_by_runner: arguments that the runner fills itself, so that they are not missing.
+        given_by_runner: arguments that the runner fills itself, so that they are not missing; None: do not look for
+            missing ones.
 
     Raises:
         TypeError: a name that the program does not take (the text lists those it takes and the nearest), a missing one
@@ -34,8 +35,9 @@ def check(
             raise TypeError(f"a hyperparameter's name is a text without spaces and '=', got {name!r}")
         if known is not None and name not in known:
             raise TypeError(_unknown(program, name, known))
-    missing = [n for n in program.required_names if n not in hyperparameters and n not in given_by_runner]
-    if known is not None and missing:
+    given = {*hyperparameters, *(program.required_names if given_by_runner is None else given_by_runner)}
+    missing = [name for name in program.required_names if name not in given]
+    if missing:
         names = ", ".join(missing)
         raise TypeError(
             f"{program.name} needs {names}: no default and not among the hyperparameters {sorted(hyperparameters)}; "

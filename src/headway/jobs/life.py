@@ -9,8 +9,8 @@ Events (`kind` and `body`):
   `running {attempt}` (may be left out): it left the engine's queue; the time limit counts from here.
 - `worker_ended {attempt, rank, exit_code, signal, text, usage}` and more that is kept with the error (`message`,
   `traceback`, `log`). `timed_out {attempt}`. `stop_requested {by, grace_s}`: a second one may shorten the grace.
-- `settled {attempt, ok, text}`: all workers are gone and what they left was looked at. `abandoned {attempt, text}`: its
-  driver died and nobody can observe it.
+- `settled {attempt, ok, text, errors}`: all workers are gone and what they left was looked at; `errors` (may be left
+  out) are what became known then. `abandoned {attempt, text}`: its driver died and nobody can observe it.
 - `chosen {attempt}`, `failed {reason, errors}`, `stopped`: the end. `reopened {by}`: run an ended job again.
 
 Rules: one worker dies -> all stop -> a new attempt after a back-off while retries are left; an abandoned attempt uses
@@ -29,9 +29,9 @@ from headway.jobs.attempts import (
     AttemptState,
     EventLike,
     Fail,
-    Happened,
     Instruction,
     JobState,
+    LifeEvent,
     Settle,
     Start,
     StopAll,
@@ -45,9 +45,9 @@ __all__ = [
     "AttemptState",
     "EventLike",
     "Fail",
-    "Happened",
     "Instruction",
     "JobState",
+    "LifeEvent",
     "Settle",
     "Start",
     "StopAll",
@@ -91,14 +91,14 @@ def apply(state: JobState, event: EventLike) -> JobState:
     if step is None:
         return state
     number = int(body["attempt"])
-    attempts = tuple(step(one, body, event.at) if one.number == number else one for one in state.attempts)
-    return replace(state, attempts=attempts)
+    attempts = tuple(step(one, body, event.at) if one.number == number else one for one in state.history)
+    return replace(state, history=attempts)
 
 
 def _reopened(state: JobState) -> JobState:
     if state.ending not in ("failed", "stopped"):
         return state
-    return JobState(attempts=state.attempts, retries_from=len(state.attempts))
+    return JobState(history=state.history, retries_from=len(state.history))
 
 
 def _chosen(state: JobState, body: Mapping[str, Any]) -> JobState:
@@ -119,21 +119,21 @@ _ENDINGS = {"chosen": _chosen, "failed": _failed, "stopped": _stopped}
 def _stop_requested(state: JobState, body: Mapping[str, Any]) -> JobState:
     by = state.stop_by or str(body.get("by", "")) or "request"
     graces = [float(grace) for grace in (state.stop_grace_s, body.get("grace_s")) if grace is not None]
-    attempts = tuple(_cut(one, f"stopped by {by}") if one.live else one for one in state.attempts)
-    return replace(state, stop_by=by, stop_grace_s=min(graces, default=None), attempts=attempts)
+    attempts = tuple(_cut(one, f"stopped by {by}") if one.live else one for one in state.history)
+    return replace(state, stop_by=by, stop_grace_s=min(graces, default=None), history=attempts)
 
 
 def _intended(state: JobState, number: int, at: float) -> JobState:
-    if state.attempts and number <= state.attempts[-1].number:
+    if state.history and number <= state.history[-1].number:
         return state
     before = tuple(
         replace(one, phase="abandoned", text="another attempt took its place", ended_at=at) if one.live else one
-        for one in state.attempts
+        for one in state.history
     )
     attempt = AttemptState(number=number)
     if state.stop_by is not None:
         attempt = _cut(attempt, f"stopped by {state.stop_by}")
-    return replace(state, attempts=(*before, attempt))
+    return replace(state, history=(*before, attempt))
 
 
 def _cut(attempt: AttemptState, why: str) -> AttemptState:
@@ -177,7 +177,8 @@ def _on_settled(attempt: AttemptState, body: Mapping[str, Any], at: float) -> At
     if attempt.phase == "abandoned" or (attempt.phase == "settled" and (not attempt.ok or body.get("ok"))):
         return attempt
     ok, text = bool(body.get("ok")), str(body.get("text") or "")
-    return replace(attempt, phase="settled", ok=ok, text=text, ended_at=at)
+    found = tuple(body.get("errors") or ())
+    return replace(attempt, phase="settled", ok=ok, text=text, errors=found, ended_at=at)
 
 
 def _on_abandoned(attempt: AttemptState, body: Mapping[str, Any], at: float) -> AttemptState:
@@ -208,15 +209,15 @@ def decide(state: JobState, spec: JobSpec, *, now: float) -> list[Instruction]:
     """
     if state.ending is not None:
         return []
-    live = state.live
+    live = state.live_attempt
     if live is not None:
         return _decide_live(state, live, spec, now=now)
-    last = state.attempts[-1] if state.attempts else None
+    last = state.history[-1] if state.history else None
     if last is not None and _succeeded(last, spec):
         return [Succeed(attempt=last.number)]
     if state.stop_by is not None:
         return [Stopped(by=state.stop_by)]
-    failed = [one for one in state.attempts[state.retries_from :] if one.phase == "settled"]
+    failed = [one for one in state.history[state.retries_from :] if one.phase == "settled"]
     if len(failed) > spec.retries:
         return [Fail(reason=_reason(failed, spec), errors=errors(state))]
     number = last.number + 1 if last is not None else 1
@@ -242,7 +243,7 @@ def _decide_live(state: JobState, live: AttemptState, spec: JobSpec, *, now: flo
 
 def deadline(state: JobState, spec: JobSpec) -> float | None:
     """When the live attempt runs past its time limit, so that `timed_out` is due; None without a limit or attempt."""
-    live = state.live
+    live = state.live_attempt
     if live is None or live.started_at is None or spec.timeout_s is None or live.timed_out:
         return None
     return live.started_at + spec.timeout_s
@@ -258,7 +259,10 @@ def back_off_s(num_failed: int) -> float:
 def errors(state: JobState) -> tuple[dict[str, Any], ...]:
     """Every worker's error, newest attempt first; within one, causes in the order seen, then those told to stop."""
     found: list[dict[str, Any]] = []
-    for attempt in reversed(state.attempts):
+    for attempt in reversed(state.history):
+        if attempt.errors:
+            found += attempt.errors
+            continue
         ends = sorted((end for end in attempt.ends if not end.ok), key=lambda end: end.told_to)
         found += [end.error() for end in ends]
         if not ends and not attempt.live and not attempt.ok:
@@ -289,7 +293,7 @@ def _reason(failed: list[AttemptState], spec: JobSpec) -> str:
     elif cause is not None:
         text = _how(cause) + (f": {cause.text}" if cause.text else "")
     else:
-        text = last.text or "ended without success"
+        text = last.text or (str(last.errors[0].get("message")) if last.errors else "ended without success")
     return text + (f" (the last of {len(failed)} attempts)" if len(failed) > 1 else "")
 
 

@@ -29,8 +29,9 @@ def check_references(references: Mapping[str, str]) -> dict[str, str]:
             raise ProgramError(f"a secret is named like an environment variable (letters, digits, _), got {name!r}")
         if not re.fullmatch(r"(env:[A-Za-z_][A-Za-z0-9_]*|file:.+)", str(reference)):
             raise ProgramError(
-                f"the secret {name!r} needs a reference, 'env:NAME' or 'file:/path', and got a text of {len(str(reference))} "
-                "characters, not shown because it may be the secret; put it into an environment variable or a file"
+                f"the secret {name!r} needs a reference, 'env:NAME' or 'file:/path', and got a text of "
+                f"{len(str(reference))} characters, not shown because it may be the secret; "
+                "put it into an environment variable or a file"
             )
     return dict(references)
 
