@@ -215,7 +215,7 @@ def _write(
     )
     pq.write_table(table, output / Path(PREDICTIONS_FILE).name)
     _write_golden(output / Path(GOLDEN_FOLDER).name, table, channels, names=names, labels=results.labels)
-    temporary = output / ".evaluation.json"
+    temporary = output / ".tmp-evaluation.json"
     temporary.write_bytes(pretty(evaluation))
     os.replace(temporary, output / Path(EVALUATION_FILE).name)
     return results.metrics

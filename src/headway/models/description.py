@@ -120,7 +120,9 @@ def _infer(source: Path, *, labels: Mapping[str, int] | None) -> ModelInfo:
 
 def _candidates(source: Path) -> list[tuple[Path, ModelFormat]]:
     """Files at the top of a folder that a known format reads, unless a save of ours was torn there."""
-    if not source.is_dir() or any(p.name.startswith((".saving-", "data-")) and p.is_dir() for p in source.iterdir()):
+    if not source.is_dir() or any(
+        p.name.startswith((".tmp-saving-", "data-")) and p.is_dir() for p in source.iterdir()
+    ):
         return []
     known = {suffix: how for how in every_format() for suffix in how.suffixes}
     return [(p, known[p.suffix]) for p in sorted(source.iterdir()) if p.suffix in known and p.is_file()]
@@ -183,7 +185,7 @@ def read_info(folder: Path) -> ModelInfo:
 
 def write_info(folder: Path, info: ModelInfo) -> None:
     """Replace `model.json`, whole, flushed to disk."""
-    temporary = folder / f".{DESCRIPTION}.{os.getpid()}-{secrets.token_hex(4)}"
+    temporary = folder / f".tmp-{DESCRIPTION}.{os.getpid()}-{secrets.token_hex(4)}"
     with temporary.open("wb") as file:
         file.write(pretty(info))
         file.flush()

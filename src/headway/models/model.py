@@ -108,7 +108,7 @@ def save(
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
     before = read_info(target) if (target / DESCRIPTION).exists() else None
-    fresh = target / f".saving-{os.getpid()}-{secrets.token_hex(4)}"
+    fresh = target / f".tmp-saving-{os.getpid()}-{secrets.token_hex(4)}"
     fresh.mkdir()
     try:
         modules = how.write(model, fresh)
