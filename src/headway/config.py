@@ -1,4 +1,4 @@
-"""Settings: what a project says once in `headway.toml` (or `[tool.headway]` of pyproject.toml) instead of on every call.
+"""Settings: what a project says once in `headway.toml` (or `[tool.headway]` of pyproject.toml), not on every call.
 
 In: a folder and the environment. Out: `Settings`. Nothing is read at import, and nothing is kept in a global.
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 SCHEMA = 1
 
 
-def open(  # noqa: A001
+def open(
     url: str | os.PathLike[str] | None = None,
     *,
     ledger: str | None = None,
@@ -129,7 +129,12 @@ class Workspace:
         self.session.close()
 
     def manifest(
-        self, name: str, source: str | os.PathLike[str] | None = None, *, label: str = "{label}/*", split: Split | None = None
+        self,
+        name: str,
+        source: str | os.PathLike[str] | None = None,
+        *,
+        label: str = "{label}/*",
+        split: Split | None = None,
     ) -> Manifest:
         """The manifest of a folder: one file per channel, every key in exactly one. Without `source`: the newest of
         that name (`name@2`: that version).
@@ -149,10 +154,20 @@ class Workspace:
         return build_manifest(self.session, name, os.fspath(source), label=label, split=split)
 
     def process(
-        self, name: str, data: Manifest | str, transform: Any, *, workers: int = 1, shards: int | None = None,
-        sharding: str = "by_key", hyperparameters: Mapping[str, Any] | None = None, resources: Resources | None = None,
-        max_failed: int = 0, engine: str | Engine | None = None, fresh: bool = False,
-    ) -> Dataset:  # fmt: skip
+        self,
+        name: str,
+        data: Manifest | str,
+        transform: Any,
+        *,
+        workers: int = 1,
+        shards: int | None = None,
+        sharding: str = "by_key",
+        hyperparameters: Mapping[str, Any] | None = None,
+        resources: Resources | None = None,
+        max_failed: int = 0,
+        engine: str | Engine | None = None,
+        fresh: bool = False,
+    ) -> Dataset:
         """The dataset that a transform makes of a manifest, all channels by the same code.
 
         Args:
@@ -163,9 +178,19 @@ class Workspace:
         from headway.flows.process import process
 
         return process(
-            self.session, name, self._manifest(data), transform, workers=workers, shards=shards, sharding=sharding,
-            hyperparameters=hyperparameters or {}, resources=resources, max_failed=max_failed, engine=engine, fresh=fresh,
-        )  # fmt: skip
+            self.session,
+            name,
+            self._manifest(data),
+            transform,
+            workers=workers,
+            shards=shards,
+            sharding=sharding,
+            hyperparameters=hyperparameters or {},
+            resources=resources,
+            max_failed=max_failed,
+            engine=engine,
+            fresh=fresh,
+        )
 
     def dataset(self, name: str) -> Dataset:
         """A dataset by name (the newest), `name@2` or id."""
@@ -174,12 +199,25 @@ class Workspace:
         return load_dataset(self.session, name)
 
     def train(
-        self, name: str, program: Any, data: Dataset | Manifest | str | None = None, *,
-        hyperparameters: Mapping[str, Any] | None = None, workers: int = 1, resources: Resources | None = None,
-        retries: int = 0, timeout_s: float | None = None, seed: int = 0, secrets: Mapping[str, str] | None = None,
-        metrics: Mapping[str, str] | None = None, mode: ChannelMode = "link", allow_test: bool = False,
-        engine: str | Engine | None = None, fresh: bool = False, wait: bool = True,
-    ) -> Job:  # fmt: skip
+        self,
+        name: str,
+        program: Any,
+        data: Dataset | Manifest | str | None = None,
+        *,
+        hyperparameters: Mapping[str, Any] | None = None,
+        workers: int = 1,
+        resources: Resources | None = None,
+        retries: int = 0,
+        timeout_s: float | None = None,
+        seed: int = 0,
+        secrets: Mapping[str, str] | None = None,
+        metrics: Mapping[str, str] | None = None,
+        mode: ChannelMode = "link",
+        allow_test: bool = False,
+        engine: str | Engine | None = None,
+        fresh: bool = False,
+        wait: bool = True,
+    ) -> Job:
         """A training job: a function, anything with `fit`, or an unmodified script.
 
         Args:
@@ -196,17 +234,45 @@ class Workspace:
         from headway.flows.train import train
 
         return train(
-            self.session, name, program, self._data(data), hyperparameters=hyperparameters or {}, workers=workers,
-            resources=resources, retries=retries, timeout_s=timeout_s, seed=seed, secrets=secrets or {},
-            metrics=metrics or {}, mode=mode, allow_test=allow_test, engine=engine, fresh=fresh, wait=wait,
-        )  # fmt: skip
+            self.session,
+            name,
+            program,
+            self._data(data),
+            hyperparameters=hyperparameters or {},
+            workers=workers,
+            resources=resources,
+            retries=retries,
+            timeout_s=timeout_s,
+            seed=seed,
+            secrets=secrets or {},
+            metrics=metrics or {},
+            mode=mode,
+            allow_test=allow_test,
+            engine=engine,
+            fresh=fresh,
+            wait=wait,
+        )
 
     def tune(
-        self, name: str, program: Any, data: Dataset | Manifest | str | None = None, *, space: Mapping[str, Any],
-        objective: Maximize | Minimize, trials: int, parallel: int = 1, searcher: Any = "random", scheduler: Any = "none",
-        hyperparameters: Mapping[str, Any] | None = None, resources: Resources | None = None, max_attempts: int = 2,
-        keep_best: int = 1, seed: int = 0, engine: str | Engine | None = None, new: bool = False,
-    ) -> Study:  # fmt: skip
+        self,
+        name: str,
+        program: Any,
+        data: Dataset | Manifest | str | None = None,
+        *,
+        space: Mapping[str, Any],
+        objective: Maximize | Minimize,
+        trials: int,
+        parallel: int = 1,
+        searcher: Any = "random",
+        scheduler: Any = "none",
+        hyperparameters: Mapping[str, Any] | None = None,
+        resources: Resources | None = None,
+        max_attempts: int = 2,
+        keep_best: int = 1,
+        seed: int = 0,
+        engine: str | Engine | None = None,
+        new: bool = False,
+    ) -> Study:
         """A study: `trials` trials over `space`, at most `parallel` at once; resumes where it was.
 
         Args:
@@ -221,10 +287,24 @@ class Workspace:
         from headway.flows.tune import tune
 
         return tune(
-            self.session, name, program, self._data(data), space=space, objective=objective, trials=trials,
-            parallel=parallel, searcher=searcher, scheduler=scheduler, hyperparameters=hyperparameters or {},
-            resources=resources, max_attempts=max_attempts, keep_best=keep_best, seed=seed, engine=engine, new=new,
-        )  # fmt: skip
+            self.session,
+            name,
+            program,
+            self._data(data),
+            space=space,
+            objective=objective,
+            trials=trials,
+            parallel=parallel,
+            searcher=searcher,
+            scheduler=scheduler,
+            hyperparameters=hyperparameters or {},
+            resources=resources,
+            max_attempts=max_attempts,
+            keep_best=keep_best,
+            seed=seed,
+            engine=engine,
+            new=new,
+        )
 
     def study(self, name: str) -> Study:
         """A study by name (the newest) or id, to look at."""
@@ -233,9 +313,15 @@ class Workspace:
         return load_study(self.session, name)
 
     def evaluate(
-        self, model: ModelRef | Job | str, data: Dataset | str, *, against: str | None = None,
-        metrics: Sequence[str] | None = None, engine: str | Engine | None = None, fresh: bool = False,
-    ) -> Evaluation:  # fmt: skip
+        self,
+        model: ModelRef | Job | str,
+        data: Dataset | str,
+        *,
+        against: str | None = None,
+        metrics: Sequence[str] | None = None,
+        engine: str | Engine | None = None,
+        fresh: bool = False,
+    ) -> Evaluation:
         """Scores on validation and test: the only way to the test channel.
 
         Args:
@@ -246,15 +332,25 @@ class Workspace:
         from headway.flows.evaluate import evaluate
 
         return evaluate(
-            self.session, model, self.dataset(data) if isinstance(data, str) else data, against=against,
-            metrics=metrics, engine=engine, fresh=fresh,
-        )  # fmt: skip
+            self.session,
+            model,
+            self.dataset(data) if isinstance(data, str) else data,
+            against=against,
+            metrics=metrics,
+            engine=engine,
+            fresh=fresh,
+        )
 
     def register(
-        self, name: str, model: ModelRef | Job, *, evaluation: Evaluation | None = None, gate: Any = (),
+        self,
+        name: str,
+        model: ModelRef | Job,
+        *,
+        evaluation: Evaluation | None = None,
+        gate: Any = (),
         tags: Mapping[str, str] | None = None,
-    ) -> ModelVersion:  # fmt: skip
-        """A new version of a registered model, with all that prediction needs; the same model again gives the same version.
+    ) -> ModelVersion:
+        """A new version of a registered model, with all that prediction needs; the same model again gives the same one.
 
         Raises:
             GateFailedError: the evaluation does not pass; nothing was registered.
@@ -282,7 +378,7 @@ class Workspace:
         return load_job(self.session, ref)
 
     def show(self, ref: str) -> dict[str, Any]:
-        """Everything worth knowing of one job, manifest, dataset or model version; other listings: `headway.flows.inspect`."""
+        """Everything worth knowing of one job, manifest, dataset or model version."""
         from headway.flows.inspect import show
 
         return show(self.session, ref)
@@ -300,5 +396,3 @@ class Workspace:
             return self.dataset(data)
         except NotFoundError:
             return self.manifest(data)
-
-

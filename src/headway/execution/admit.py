@@ -1,8 +1,8 @@
 """Admission: is there finished work that answers this request, work to go on with, or is it new?
 
 In: a draft of a specification and a packed program. Out: `Admission` with the specification to run (or the finished
-job), and plain reasons, which `headway why` prints. A finished job answers when entry, arguments, inputs and environment
-have the same digests and every project file that really ran, or was read, is unchanged (DESIGN 8).
+job), and plain reasons, which `headway why` prints. A finished job answers when entry, arguments, inputs and
+environment have the same digests and every project file that really ran, or was read, is unchanged.
 """
 
 from __future__ import annotations
@@ -53,7 +53,9 @@ class _Found(Record):
     changes: tuple[Change, ...]
 
 
-def admit(files: Files, ledger: Ledger, draft: JobSpec, pack: Pack, *, fresh: bool = False, allow_new: bool = True) -> Admission:
+def admit(
+    files: Files, ledger: Ledger, draft: JobSpec, pack: Pack, *, fresh: bool = False, allow_new: bool = True
+) -> Admission:
     """The job that answers a request: a finished one, one to go on with, or a new one that is now in the catalogue.
 
     Args:
@@ -83,13 +85,21 @@ def admit(files: Files, ledger: Ledger, draft: JobSpec, pack: Pack, *, fresh: bo
 
 def _lookup(draft: JobSpec) -> str:
     """Digest of what a finished job must share to be found again: everything but code, limits and place."""
-    return digest_of({
-        "kind": draft.kind, "entry": [draft.program.kind, draft.program.name, draft.program.runner, draft.mode],
-        "hyperparameters": draft.hyperparameters, "channels": {k: v.digest for k, v in draft.channels.items()},
-        "inputs": sorted((i.role, i.digest) for i in draft.inputs), "workers": draft.workers if draft.coupled else 1,
-        "seed": draft.seed, "metrics": draft.metrics, "allow_test": draft.allow_test,
-        "environment": environment.digest(draft.environment), "options": draft.options.get("lookup"),
-    })  # fmt: skip
+    return digest_of(
+        {
+            "kind": draft.kind,
+            "entry": [draft.program.kind, draft.program.name, draft.program.runner, draft.mode],
+            "hyperparameters": draft.hyperparameters,
+            "channels": {k: v.digest for k, v in draft.channels.items()},
+            "inputs": sorted((i.role, i.digest) for i in draft.inputs),
+            "workers": draft.workers if draft.coupled else 1,
+            "seed": draft.seed,
+            "metrics": draft.metrics,
+            "allow_test": draft.allow_test,
+            "environment": environment.digest(draft.environment),
+            "options": draft.options.get("lookup"),
+        }
+    )
 
 
 def _try(files: Files, ledger: Ledger, draft: JobSpec, code: Path, *, fresh: bool, allow_new: bool) -> Admission | None:
@@ -171,7 +181,9 @@ def _why_new(files: Files, newest: Entry, draft: JobSpec, code: Path) -> list[st
         return [f"{newest.id} was reserved and never begun"]
     if newest.lookup == draft.lookup:
         found = _earlier(files, newest, draft, code)
-    changes: list[Any] = list(found.changes) if found else _differences(JobFolder(files, newest.id).snapshot_path(), code)
+    changes: list[Any] = (
+        list(found.changes) if found else _differences(JobFolder(files, newest.id).snapshot_path(), code)
+    )
     if newest.lookup != draft.lookup and old.program.digest == draft.program.digest:
         changes = []
     return explain(old, draft, changes) or [f"{newest.id} does not answer it"]

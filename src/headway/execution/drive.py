@@ -39,8 +39,15 @@ class Drive:
     """
 
     def __init__(
-        self, session: Session, spec: JobSpec, lease: Lease, *, launch: MakeLaunch, engine: Engine, watch: Watch | None = None
-    ) -> None:  # fmt: skip
+        self,
+        session: Session,
+        spec: JobSpec,
+        lease: Lease,
+        *,
+        launch: MakeLaunch,
+        engine: Engine,
+        watch: Watch | None = None,
+    ) -> None:
         self._session, self._spec, self._lease, self._engine = session, spec, lease, engine
         self._make_launch, self._watch = launch, watch
         self._progress: Progress = session.progress if watch is None else Silent()

@@ -11,7 +11,6 @@ import threading
 from headway.errors import JobFailedError, StoppedError
 from headway.execution.session import Session
 from headway.stores import commit
-from headway.stores.ledger import Lease
 
 POLL_S = 0.2
 
@@ -37,8 +36,9 @@ def follow(session: Session, owner: str, *, folder: str) -> commit.Result | None
                 reason = str(event.body.get("reason", "failed"))
                 raise JobFailedError(
                     f"{owner} failed: {reason}\nsee: headway logs {owner}",
-                    job_id=owner, errors=list(event.body.get("errors", ())),
-                )  # fmt: skip
+                    job_id=owner,
+                    errors=list(event.body.get("errors", ())),
+                )
             if event.kind == "stopped":
                 raise StoppedError(f"{owner} was stopped on request")
         holder = session.ledger.holder(owner)
@@ -47,7 +47,7 @@ def follow(session: Session, owner: str, *, folder: str) -> commit.Result | None
         pause.wait(POLL_S)
 
 
-def published(session: Session, owner: str, folder: str, lease: Lease | None = None) -> commit.Result | None:
+def published(session: Session, owner: str, folder: str) -> commit.Result | None:
     """The result of an owner; written again from the ledger when a driver died between the append and the file."""
     found = commit.result(session.files, folder)
     if found is None and any(e.kind == "chosen" for e in session.ledger.events(owner, kinds=["chosen"])):

@@ -1,7 +1,7 @@
 """The driver of a job whose items are handed to independent workers: each item recorded and retried alone.
 
-In: the items' payloads in a fixed order, and what makes a launch. Out: `ItemsOutcome`: one result or one error per item.
-Items that an earlier attempt finished are taken from its records (`tasks.jsonl`) and not done again.
+In: the items' payloads in a fixed order, and what makes a launch. Out: `ItemsOutcome`: one result or one error per
+item. Items that an earlier attempt finished are taken from its records (`tasks.jsonl`) and not done again.
 """
 
 from __future__ import annotations
@@ -59,9 +59,16 @@ class ItemsDrive:
     """
 
     def __init__(
-        self, session: Session, spec: JobSpec, lease: Lease, *, launch: MakeLaunch, engine: Engine, retry: Retry,
+        self,
+        session: Session,
+        spec: JobSpec,
+        lease: Lease,
+        *,
+        launch: MakeLaunch,
+        engine: Engine,
+        retry: Retry,
         whole: Callable[[Any], bool] = lambda _: True,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._session, self._spec, self._lease, self._engine = session, spec, lease, engine
         self._make_launch, self._retry, self._whole = launch, retry, whole
         self._folder = JobFolder(session.files, spec.id)
@@ -96,9 +103,13 @@ class ItemsDrive:
             lost = f", {failed} failed" if failed else ""
             self._session.progress.end(self._spec.id, f"{done} of {num_items}{again}{lost}")
         return ItemsOutcome(
-            results=self._results, errors=self._errors, reused=reused, attempt=attempt,
-            wall_s=time.monotonic() - began, busy_s=self._busy_s,
-        )  # fmt: skip
+            results=self._results,
+            errors=self._errors,
+            reused=reused,
+            attempt=attempt,
+            wall_s=time.monotonic() - began,
+            busy_s=self._busy_s,
+        )
 
     def _take_over(self, num_items: int) -> int:
         """Results of earlier attempts; the number of the newest attempt."""

@@ -107,10 +107,12 @@ class Job:
         if not result.body.get("model"):
             raise NotFoundError("model", self.id, hint="the job saved none: see headway show " + self.id)
         return ModelRef(
-            source=self.id, folder=f"jobs/{self.id}/attempts/{result.attempt}/model", code=f"jobs/{self.id}/code",
+            source=self.id,
+            folder=f"jobs/{self.id}/attempts/{result.attempt}/model",
+            code=f"jobs/{self.id}/code",
             dataset=next((i.id for i in self.spec.inputs if i.role in ("dataset", "manifest")), ""),
             parameters=self.spec.hyperparameters,
-        )  # fmt: skip
+        )
 
     @property
     def output(self) -> Path:
@@ -160,12 +162,14 @@ class Job:
             attempt: None for the newest.
         """
         rank = int(str(worker).removeprefix("algo-")) - 1
-        return self._folder.log_lines(rank, attempt=attempt, follow=follow, stop=lambda: self.status in (*ENDED, "interrupted"))
+        return self._folder.log_lines(
+            rank, attempt=attempt, follow=follow, stop=lambda: self.status in (*ENDED, "interrupted")
+        )
 
     def _run(self) -> None:
         try:
             self.run()
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 (raised again by `wait`)
             self._error = error
 
 

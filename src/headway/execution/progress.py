@@ -98,9 +98,15 @@ class Bars(Progress):
 
         self._console = Console(stderr=True)
         self._bars = RichProgress(
-            SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn(),
-            TimeElapsedColumn(), TextColumn("[dim]{task.fields[text]}"), console=self._console, transient=True,
-        )  # fmt: skip
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("[dim]{task.fields[text]}"),
+            console=self._console,
+            transient=True,
+        )
         self._tasks: dict[str, tuple[Any, str, float]] = {}
 
     def begin(self, key: str, title: str, *, total: int | None = None) -> None:

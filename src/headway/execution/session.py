@@ -14,7 +14,7 @@ from headway.engines.engine import Engine
 from headway.errors import HeadwayError
 from headway.execution.progress import Progress
 from headway.stores.files import Files
-from headway.stores.ledger import Ledger, Lease
+from headway.stores.ledger import Lease, Ledger
 
 HEARTBEAT_S = 5.0
 
@@ -58,7 +58,7 @@ class Session:
 
     @contextmanager
     def lease(self, owner: str) -> Iterator[Lease | None]:
-        """The right to decide about `owner` while the block runs, kept alive by heartbeats; None if a live driver has it."""
+        """The right to decide about `owner` while the block runs; None if a live driver has it."""
         lease = self.ledger.claim(owner)
         if lease is None:
             yield None

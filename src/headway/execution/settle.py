@@ -36,10 +36,17 @@ def end_of(files: Files, spec: JobSpec, seen: Observation) -> dict[str, Any]:
     outcome = read_outcome(files, folder, seen.attempt, rank)
     error = (outcome or {}).get("error") or {}
     body: dict[str, Any] = {
-        "attempt": seen.attempt, "rank": rank, "exit_code": seen.exit_code, "signal": seen.signal,
-        "text": seen.text, "usage": seen.usage, "log": str(files.local(folder.log(seen.attempt, rank))),
-        "message": _message(seen, outcome), "type": error.get("type", ""), "traceback": error.get("traceback", ""),
-    }  # fmt: skip
+        "attempt": seen.attempt,
+        "rank": rank,
+        "exit_code": seen.exit_code,
+        "signal": seen.signal,
+        "text": seen.text,
+        "usage": seen.usage,
+        "log": str(files.local(folder.log(seen.attempt, rank))),
+        "message": _message(seen, outcome),
+        "type": error.get("type", ""),
+        "traceback": error.get("traceback", ""),
+    }
     if seen.exit_code == 0 and not _is_well(outcome):
         body["exit_code"] = 1  # the process said 0, its outcome does not: only both together are success
     return body
@@ -103,10 +110,14 @@ def summary(files: Files, spec: JobSpec, attempt: int, ended: dict[int, dict[str
     model = files.local(f"{folder.attempt(attempt)}/model")
     has_model = model.is_dir() and any(model.iterdir())
     return {
-        "status": "succeeded", "metrics": metrics, "usage": usage, "workers": spec.workers, "model": has_model,
+        "status": "succeeded",
+        "metrics": metrics,
+        "usage": usage,
+        "workers": spec.workers,
+        "model": has_model,
         "use": [sentence(spec.resources, one) for one in usage if one],
         "warnings": _warnings(files, spec, folder, attempt, rows, has_model),
-    }  # fmt: skip
+    }
 
 
 def _warnings(
@@ -118,8 +129,10 @@ def _warnings(
     missing = [name for name in spec.metrics if name not in seen]
     if missing:
         tail = "\n".join(f"    {line}" for line in log_tail(files, folder, attempt, 0)) or "    (the log is empty)"
-        for name in missing:
-            said.append(f"metric {name!r} never matched: no line of the log matches {spec.metrics[name]!r}; the log ends with\n{tail}")
+        said += [
+            f"metric {name!r} never matched: no line of the log matches {spec.metrics[name]!r}; the log ends with\n{tail}"
+            for name in missing
+        ]
     if spec.kind == "train" and not has_model:
         said.append(
             "no model was saved: a script saves one into the folder named by SM_MODEL_DIR, a function returns it; "
@@ -151,9 +164,10 @@ def failure_text(spec: JobSpec, reason: str, errors: list[dict[str, Any]], tail:
     elif tail:
         text += "\nlast lines of its log:\n" + "\n".join(f"    {line}" for line in tail)
     others = [
-        f"{e['worker']}: {e.get('message')}" for e in errors[1:]
+        f"{e['worker']}: {e.get('message')}"
+        for e in errors[1:]
         if e.get("worker") and e["attempt"] == first["attempt"] and e.get("type")
-    ]  # fmt: skip
+    ]
     if others:
         text += "\nalso failed: " + "; ".join(others)
     return f"{text}\nlog: {first.get('log', '')}\nsee: headway logs {spec.id} --worker {first['worker']}"

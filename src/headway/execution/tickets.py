@@ -80,9 +80,14 @@ def make_launch(
         (base / f"ticket-{rank + 1}.json").write_bytes(pretty(ticket))
         tickets.append(ticket)
     return Launch(
-        job=spec.id, attempt=attempt, tickets=tuple(tickets), resources=spec.resources, secrets=secrets,
-        preload=spec.program.imports if preload else (), python=sys.executable,
-    )  # fmt: skip
+        job=spec.id,
+        attempt=attempt,
+        tickets=tuple(tickets),
+        resources=spec.resources,
+        secrets=secrets,
+        preload=spec.program.imports if preload else (),
+        python=sys.executable,
+    )
 
 
 def _ticket(files: Files, spec: JobSpec, base: Path, *, attempt: int, rank: int, workers: int) -> dict[str, Any]:
@@ -95,23 +100,42 @@ def _ticket(files: Files, spec: JobSpec, base: Path, *, attempt: int, rank: int,
     earlier = [job / "attempts" / str(n) / "checkpoints" for n in range(attempt - 1, 0, -1)]
     hosts = [f"algo-{k + 1}" for k in range(workers)]
     return {
-        "schema": 1, "job": spec.id, "attempt": attempt, "rank": rank, "world_size": workers, "mode": spec.mode,
-        "coupled": spec.coupled, "program": program | {"code": str(job / "code")},
+        "schema": 1,
+        "job": spec.id,
+        "attempt": attempt,
+        "rank": rank,
+        "world_size": workers,
+        "mode": spec.mode,
+        "coupled": spec.coupled,
+        "program": program | {"code": str(job / "code")},
         "hyperparameters": spec.hyperparameters,
         "resources": {
-            "cpus": spec.resources.cpus, "gpus": spec.resources.gpus, "gpu_ids": [],
+            "cpus": spec.resources.cpus,
+            "gpus": spec.resources.gpus,
+            "gpu_ids": [],
             "memory_bytes": spec.resources.memory_bytes,
         },
         "folders": {
-            "job": str(job), "attempt": str(base), "worker": str(base / f"algo-{rank + 1}"),
-            "model": str(base / "model"), "output": str(base / "output"), "checkpoints": str(base / "checkpoints"),
+            "job": str(job),
+            "attempt": str(base),
+            "worker": str(base / f"algo-{rank + 1}"),
+            "model": str(base / "model"),
+            "output": str(base / "output"),
+            "checkpoints": str(base / "checkpoints"),
             "previous_checkpoints": [str(path) for path in earlier if path.is_dir()],
             "scratch": str(base / f"algo-{rank + 1}" / "scratch"),
         },
-        "hosts": hosts, "master_addr": "127.0.0.1", "master_port": 0, "metrics": spec.metrics, "seed": spec.seed,
-        "allow_test": spec.allow_test, "trace_roots": [str(job / "code")], "environment": {},
-        "timeout_s": spec.timeout_s, "grace_s": spec.grace_s,
-    }  # fmt: skip
+        "hosts": hosts,
+        "master_addr": "127.0.0.1",
+        "master_port": 0,
+        "metrics": spec.metrics,
+        "seed": spec.seed,
+        "allow_test": spec.allow_test,
+        "trace_roots": [str(job / "code")],
+        "environment": {},
+        "timeout_s": spec.timeout_s,
+        "grace_s": spec.grace_s,
+    }
 
 
 def _channel(folder: Path, name: str, source: ChannelSource, *, rank: int, world: int) -> dict[str, Any]:
@@ -123,6 +147,10 @@ def _channel(folder: Path, name: str, source: ChannelSource, *, rank: int, world
         pairs = [list(pair) for shard in mine for pair in source.files[shard]]
         listing.write_bytes(pretty({"root": source.root, "files": pairs}))
     return {
-        "kind": source.kind, "mode": source.mode, "listing": str(listing), "index": source.index,
-        "shards": mine if source.kind == "dataset" else None, "options": {},
-    }  # fmt: skip
+        "kind": source.kind,
+        "mode": source.mode,
+        "listing": str(listing),
+        "index": source.index,
+        "shards": mine if source.kind == "dataset" else None,
+        "options": {},
+    }

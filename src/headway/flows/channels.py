@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from headway.execution.session import Session
 from headway.execution.tickets import ChannelSource
 from headway.jobs.spec import ChannelMode, ChannelRef, InputRef
 from headway.manifests.manifest import Manifest
@@ -36,7 +37,7 @@ class Feed(Record):
     forbidden: tuple[str, ...] = ()
 
 
-def feed(files: Files, data: Data | None, *, channels: tuple[str, ...] | None, mode: ChannelMode = "link") -> Feed:
+def feed(session: Session, data: Data | None, *, channels: tuple[str, ...] | None, mode: ChannelMode = "link") -> Feed:
     """How a job gets its data.
 
     Args:
@@ -45,23 +46,28 @@ def feed(files: Files, data: Data | None, *, channels: tuple[str, ...] | None, m
     """
     if data is None:
         return Feed(refs={}, sources={}, inputs=())
+    files = session.files
     named = list(data.channels) if isinstance(data, Dataset) else list(data.counts)
     wanted = [c for c in named if c != TEST] if channels is None else [c for c in channels if c in named]
     make = _dataset_source if isinstance(data, Dataset) else _manifest_source
     refs = {
         name: ChannelRef(
-            source=data.id, kind="dataset" if isinstance(data, Dataset) else "files", mode=mode,
+            source=data.id,
+            kind="dataset" if isinstance(data, Dataset) else "files",
+            mode=mode,
             digest=data.channel_digest(name),
-        )  # fmt: skip
+        )
         for name in wanted
     }
     sources = {name: make(files, data, name, mode) for name in wanted}  # type: ignore[arg-type]
-    forbidden = [] if TEST in wanted or TEST not in named else _test_paths(files, data)
+    forbidden = [] if TEST in wanted or TEST not in named else _test_paths(session, data)
     role = "dataset" if isinstance(data, Dataset) else "manifest"
     return Feed(
-        refs=refs, sources=sources, inputs=(InputRef(id=data.id, digest=data.digest, role=role),),
+        refs=refs,
+        sources=sources,
+        inputs=(InputRef(id=data.id, digest=data.digest, role=role),),
         forbidden=tuple(forbidden),
-    )  # fmt: skip
+    )
 
 
 def _dataset_source(files: Files, data: Dataset, channel: str, mode: str) -> ChannelSource:
@@ -76,9 +82,7 @@ def _dataset_source(files: Files, data: Dataset, channel: str, mode: str) -> Cha
             relative = path.relative_to(root)
             pairs.append((str(relative), "/".join(relative.parts[3:])))
         shards.append(tuple(pairs))
-    return ChannelSource(
-        kind="dataset", mode=mode, root=str(root), files=tuple(shards), index=str(root / "index.json")
-    )
+    return ChannelSource(kind="dataset", mode=mode, root=str(root), files=tuple(shards), index=str(root / "index.json"))
 
 
 def _manifest_source(files: Files, data: Manifest, channel: str, mode: str) -> ChannelSource:
@@ -107,13 +111,14 @@ def local_root(data: Manifest) -> Path:
     return Path(url.removeprefix("file://"))
 
 
-def _test_paths(files: Files, data: Data) -> list[str]:
+def _test_paths(session: Session, data: Data) -> list[str]:
     """Everything that belongs to the test channel of the data, as absolute paths."""
+    files = session.files
     if isinstance(data, Dataset):
         base = files.local(f"datasets/{data.name}/{data.version}/attempts")
         found = [f"{attempt / TEST}/" for attempt in sorted(base.iterdir()) if (attempt / TEST).is_dir()]
         if not data.manifest:
             return found
-        return found + _test_paths(files, Manifest.load(files, data.manifest))
+        return found + _test_paths(session, Manifest.load(files, session.ledger, data.manifest))
     root = local_root(data)
     return [str(root / key) for key in _keys(files, data, TEST)]

@@ -49,11 +49,16 @@ def job_row(session: Session, entry: Entry) -> dict[str, Any]:
     body = result.body if result else {}
     began, ended = body.get("started_at"), body.get("ended_at")
     return {
-        "id": entry.id, "kind": entry.kind, "name": entry.name, "version": entry.version,
-        "status": job_status(session, entry.id), "attempts": len(JobFolder(session.files, entry.id).attempts()),
-        "created_at": entry.created_at, "duration_s": round(ended - began, 3) if began and ended else None,
+        "id": entry.id,
+        "kind": entry.kind,
+        "name": entry.name,
+        "version": entry.version,
+        "status": job_status(session, entry.id),
+        "attempts": len(JobFolder(session.files, entry.id).attempts()),
+        "created_at": entry.created_at,
+        "duration_s": round(ended - began, 3) if began and ended else None,
         "metrics": body.get("metrics", {}),
-    }  # fmt: skip
+    }
 
 
 def show(session: Session, text: str) -> dict[str, Any]:
@@ -66,12 +71,20 @@ def show(session: Session, text: str) -> dict[str, Any]:
         result = commit.result(session.files, f"jobs/{entry.id}")
         row = job_row(session, entry)
         shown |= row | {
-            "program": spec.program.name, "hyperparameters": spec.hyperparameters, "workers": spec.workers,
-            "resources": plain(spec.resources), "seed": spec.seed, "engine": spec.engine, "inputs": plain(spec.inputs),
-            "attempt": result.attempt if result else None, "warnings": (result.body if result else {}).get("warnings", []),
-            "use": (result.body if result else {}).get("use", []), "why": why(session, entry.id)["created"],
-            "folder": session.files.url_of(f"jobs/{entry.id}"), "python": spec.environment.get("python"),
-        }  # fmt: skip
+            "program": spec.program.name,
+            "hyperparameters": spec.hyperparameters,
+            "workers": spec.workers,
+            "resources": plain(spec.resources),
+            "seed": spec.seed,
+            "engine": spec.engine,
+            "inputs": plain(spec.inputs),
+            "attempt": result.attempt if result else None,
+            "warnings": (result.body if result else {}).get("warnings", []),
+            "use": (result.body if result else {}).get("use", []),
+            "why": why(session, entry.id)["created"],
+            "folder": session.files.url_of(f"jobs/{entry.id}"),
+            "python": spec.environment.get("python"),
+        }
         if row["status"] != "succeeded":
             shown["errors"] = last_errors(session, entry.id)
         return shown
@@ -93,19 +106,29 @@ def compare(session: Session, one: str, other: str) -> dict[str, Any]:
 
     def rows(name: str) -> list[dict[str, Any]]:
         a, b = left.get(name) or {}, right.get(name) or {}
-        return [{"name": k, left["id"]: a.get(k), right["id"]: b.get(k), "differs": a.get(k) != b.get(k)} for k in sorted(a | b)]
+        return [
+            {"name": k, left["id"]: a.get(k), right["id"]: b.get(k), "differs": a.get(k) != b.get(k)}
+            for k in sorted(a | b)
+        ]
 
     inputs = [{i["role"]: i["id"] for i in side.get("inputs", [])} for side in (left, right)]
     names = sorted(inputs[0] | inputs[1])
     return {
-        "ids": [left["id"], right["id"]], "status": [left.get("status"), right.get("status")],
+        "ids": [left["id"], right["id"]],
+        "status": [left.get("status"), right.get("status")],
         "duration_s": [left.get("duration_s"), right.get("duration_s")],
-        "parameters": rows("hyperparameters"), "metrics": rows("metrics"),
+        "parameters": rows("hyperparameters"),
+        "metrics": rows("metrics"),
         "inputs": [
-            {"name": n, left["id"]: inputs[0].get(n), right["id"]: inputs[1].get(n),
-             "differs": inputs[0].get(n) != inputs[1].get(n)} for n in names
+            {
+                "name": n,
+                left["id"]: inputs[0].get(n),
+                right["id"]: inputs[1].get(n),
+                "differs": inputs[0].get(n) != inputs[1].get(n),
+            }
+            for n in names
         ],
-    }  # fmt: skip
+    }
 
 
 def why(session: Session, text: str) -> dict[str, Any]:
@@ -124,6 +147,7 @@ def lineage(session: Session, text: str) -> dict[str, Any]:
     """What a thing came from and what came of it, over all steps."""
     entry = find(session, text)
     return {
-        "id": entry.id, "upstream": graph.upstream(session.ledger, entry.id),
+        "id": entry.id,
+        "upstream": graph.upstream(session.ledger, entry.id),
         "downstream": graph.downstream(session.ledger, entry.id),
-    }  # fmt: skip
+    }

@@ -14,7 +14,7 @@ from typing import Any, final
 import msgspec
 
 from headway.engines.engine import Engine, Launch, Task
-from headway.errors import JobFailedError
+from headway.errors import DataChangedError, JobFailedError
 from headway.execution.admit import admit
 from headway.execution.items import ItemsDrive, ItemsOutcome
 from headway.execution.run import as_driver
@@ -44,10 +44,20 @@ UNPACKED = ProgramRecord(kind="function", name="", digest="")
 
 
 def process(
-    session: Session, name: str, manifest: Manifest, transform: Any, *, workers: int, shards: int | None, sharding: str,
-    hyperparameters: Mapping[str, Any], resources: Resources | None, max_failed: int, engine: str | Engine | None,
+    session: Session,
+    name: str,
+    manifest: Manifest,
+    transform: Any,
+    *,
+    workers: int,
+    shards: int | None,
+    sharding: str,
+    hyperparameters: Mapping[str, Any],
+    resources: Resources | None,
+    max_failed: int,
+    engine: str | Engine | None,
     fresh: bool,
-) -> Dataset:  # fmt: skip
+) -> Dataset:
     """The dataset of that name: the one that is there, or the one that is made now.
 
     Raises:
@@ -63,10 +73,20 @@ def process(
     num_shards = shards or 1
     settings = {"shards": num_shards, "sharding": sharding, "part_rows": PART_ROWS}
     draft = JobSpec(
-        id="", version=0, kind="process", name=name, mode="items", program=UNPACKED, workers=workers,
-        hyperparameters=dict(hyperparameters), resources=resources, retries=1, engine=session.engine_url(engine),
-        inputs=(InputRef(id=manifest.id, digest=manifest.digest, role="manifest"),), options={"lookup": settings},
-    )  # fmt: skip
+        id="",
+        version=0,
+        kind="process",
+        name=name,
+        mode="items",
+        program=UNPACKED,
+        workers=workers,
+        hyperparameters=dict(hyperparameters),
+        resources=resources,
+        retries=1,
+        engine=session.engine_url(engine),
+        inputs=(InputRef(id=manifest.id, digest=manifest.digest, role="manifest"),),
+        options={"lookup": settings},
+    )
 
     def pack(into: Path) -> ProgramRecord:
         packed = snapshot(program, into, runner=RUNNER)
@@ -118,9 +138,13 @@ class _Work:
         """The tasks of an attempt; their listings lie in its folder."""
         files = self._session.files
         return write_listings(
-            self._plan, self._table, folder=files.local(f"jobs/{self._spec.id}/attempts/{attempt}/listings"),
-            root=str(local_root(self._manifest)), dataset=files.local(self._home), attempt=attempt,
-        )  # fmt: skip
+            self._plan,
+            self._table,
+            folder=files.local(f"jobs/{self._spec.id}/attempts/{attempt}/listings"),
+            root=str(local_root(self._manifest)),
+            dataset=files.local(self._home),
+            attempt=attempt,
+        )
 
     def _launch(self, attempt: int, workers: int) -> Launch:
         return make_launch(self._session.files, self._spec, attempt=attempt, channels={}, workers=workers)
@@ -144,24 +168,44 @@ class _Work:
     def _check(self, outcome: ItemsOutcome) -> None:
         """Raise when too much failed."""
         failed = [
-            problem for result in outcome.results.values() for problem in result["problems"] if problem["reason"] != "skipped"
+            problem
+            for result in outcome.results.values()
+            for problem in result["problems"]
+            if problem["reason"] != "skipped"
         ]
         errors = [
-            {"worker": e["worker"], "attempt": e["attempt"], "message": e.get("message", ""), "log": "",
-             "traceback": e.get("traceback", ""), "type": e.get("type", "")} for e in outcome.errors.values()
+            {
+                "worker": e["worker"],
+                "attempt": e["attempt"],
+                "message": e.get("message", ""),
+                "log": "",
+                "traceback": e.get("traceback", ""),
+                "type": e.get("type", ""),
+            }
+            for e in outcome.errors.values()
         ] + [
-            {"worker": p["key"], "attempt": outcome.attempt, "message": p["message"], "traceback": p["traceback"],
-             "log": p.get("log") or ""} for p in failed
-        ]  # fmt: skip
+            {
+                "worker": p["key"],
+                "attempt": outcome.attempt,
+                "message": p["message"],
+                "traceback": p["traceback"],
+                "log": p.get("log") or "",
+            }
+            for p in failed
+        ]
         if not outcome.errors and len(failed) <= self._max_failed:
             return
+        changed = next((e for e in errors if e.get("type") == "DataChangedError"), None)
+        if changed is not None:
+            raise DataChangedError(str(changed["message"]))
         first = errors[0]
         what = f"{len(outcome.errors)} parts" if outcome.errors else f"{len(failed)} of {self._plan.num_rows} items"
         text = f"{self._spec.id}: {what} failed; the first: {first['worker']}: {first['message']}"
         if first["traceback"]:
             text += "\n" + str(first["traceback"]).rstrip()
         text += (
-            f"\nthe finished parts are kept: mend it and call again, or leave out up to n items with max_failed={len(failed)}"
+            "\nthe finished parts are kept: mend it and call again, or leave items out with "
+            f"max_failed={len(failed)}"
             f"\nsee: headway show {self._spec.id}"
         )
         self._session.ledger.update_entry(self._spec.id, {"status": "failed"})
@@ -175,16 +219,28 @@ class _Work:
             return open_dataset(files.local(f"{self._home}/index.json")).dataset
         results = [msgspec.convert(result, PartResult) for result in outcome.results.values()]
         dataset = write_index(
-            results, name=self._entry.name, version=self._entry.version, channels=self._plan.channels,
-            labels=manifest.labels, manifest=manifest.id, manifest_digest=manifest.digest,
-            transform={"job": spec.id, "name": spec.program.name, "digest": spec.program.digest,
-                       "hyperparameters": spec.hyperparameters},
-        )  # fmt: skip
+            results,
+            name=self._entry.name,
+            version=self._entry.version,
+            channels=self._plan.channels,
+            labels=manifest.labels,
+            manifest=manifest.id,
+            manifest_digest=manifest.digest,
+            transform={
+                "job": spec.id,
+                "name": spec.program.name,
+                "digest": spec.program.digest,
+                "hyperparameters": spec.hyperparameters,
+            },
+        )
         files.write(f"{self._home}/attempts/{outcome.attempt}/index.json", pretty(dataset))
         files.write(f"{self._home}/index.json", pretty(dataset))
-        self._session.ledger.link([
-            Edge(source=dataset.id, target=manifest.id, role="manifest"), Edge(source=dataset.id, target=spec.id, role="job"),
-        ])  # fmt: skip
+        self._session.ledger.link(
+            [
+                Edge(source=dataset.id, target=manifest.id, role="manifest"),
+                Edge(source=dataset.id, target=spec.id, role="job"),
+            ]
+        )
         sealed = commit.seal(files, self._home, attempt=outcome.attempt, only=["index.json"])
         commit.publish(files, self._session.ledger, lease, self._home, sealed, body={"dataset": dataset.id})
         return dataset
@@ -194,14 +250,18 @@ class _Work:
         files, spec = self._session.files, self._spec
         rows = sum(dataset.rows.values())
         body = {
-            "status": "succeeded", "dataset": dataset.id, "metrics": {f"rows:{c}": n for c, n in dataset.rows.items()},
-            "workers": spec.workers, "attempts": list(range(1, outcome.attempt + 1)), "wall_s": round(outcome.wall_s, 3),
+            "status": "succeeded",
+            "dataset": dataset.id,
+            "metrics": {f"rows:{c}": n for c, n in dataset.rows.items()},
+            "workers": spec.workers,
+            "attempts": list(range(1, outcome.attempt + 1)),
+            "wall_s": round(outcome.wall_s, 3),
             "throughput": {
                 "rows_per_s": round(rows / outcome.wall_s, 1) if outcome.wall_s and not outcome.reused else None,
                 "busy_share": round(outcome.busy_s / max(outcome.wall_s * spec.workers, 1e-9), 3),
             },
             "warnings": [f"{len(p)} items of {c} are not in the dataset" for c, p in dataset.problems.items()],
-        }  # fmt: skip
+        }
         sealed = commit.seal(files, f"jobs/{spec.id}", attempt=outcome.attempt, only=["output"])
         result = commit.publish(files, self._session.ledger, lease, f"jobs/{spec.id}", sealed, body=body)
         self._session.ledger.update_entry(spec.id, {"status": "succeeded", "metrics": body["metrics"]})

@@ -17,7 +17,9 @@ from headway.stores import commit
 GRACE_S = 3600.0
 
 
-def prune(session: Session, *, job: str | None = None, older_than_s: float = GRACE_S, dry_run: bool = False) -> list[dict[str, Any]]:
+def prune(
+    session: Session, *, job: str | None = None, older_than_s: float = GRACE_S, dry_run: bool = False
+) -> list[dict[str, Any]]:
     """Remove attempts that no result names, packed code that no job took, and temporary files.
 
     Args:
@@ -44,11 +46,11 @@ def _prune_job(session: Session, job_id: str, older_than_s: float, *, dry_run: b
     if result is None:
         raise NotFoundError("result", job_id)
     keep = {str(result.attempt)} | {str(n) for n in result.body.get("attempts", [])}
-    rows = []
-    for entry in session.files.list(f"jobs/{job_id}/attempts"):
-        if entry.path.rsplit("/", 1)[-1] not in keep and time.time() - entry.mtime >= older_than_s:
-            rows.append(_remove(session, entry.path, "attempt without a result", dry_run=dry_run))
-    return rows
+    return [
+        _remove(session, entry.path, "attempt without a result", dry_run=dry_run)
+        for entry in session.files.list(f"jobs/{job_id}/attempts")
+        if entry.path.rsplit("/", 1)[-1] not in keep and time.time() - (entry.mtime or 0.0) >= older_than_s
+    ]
 
 
 def _remove_old(session: Session, folder: str, older_than_s: float, *, dry_run: bool) -> list[dict[str, Any]]:
@@ -57,8 +59,9 @@ def _remove_old(session: Session, folder: str, older_than_s: float, *, dry_run: 
         return []
     return [
         _remove(session, entry.path, "left over by a driver that died", dry_run=dry_run)
-        for entry in session.files.list(folder) if time.time() - entry.mtime >= older_than_s
-    ]  # fmt: skip
+        for entry in session.files.list(folder)
+        if time.time() - entry.mtime >= older_than_s
+    ]
 
 
 def _remove(session: Session, path: str, reason: str, *, dry_run: bool) -> dict[str, Any]:

@@ -80,7 +80,9 @@ class Study:
         """Ended trials, the best first."""
         return [self._as_trial(trial) for trial in report.ranking(self.state(), by=by)]
 
-    def resume(self, *, trials: int | None = None, parallel: int | None = None, engine: str | Engine | None = None) -> Study:
+    def resume(
+        self, *, trials: int | None = None, parallel: int | None = None, engine: str | Engine | None = None
+    ) -> Study:
         """Go on until `trials` trials have ended in all (None: as many as were asked for)."""
         from headway.flows.tune import go_on
 
@@ -95,9 +97,13 @@ class Study:
             source = f"{self.id}/{trial.number}"
             model = ModelRef(source=source, folder=trial.artifact, code=code, dataset=data, parameters=parameters)
         return StudyTrial(
-            number=trial.number, status=trial.status, parameters=trial.parameters, metrics=trial.metrics,
-            value=trial.value, model=model,
-        )  # fmt: skip
+            number=trial.number,
+            status=trial.status,
+            parameters=trial.parameters,
+            metrics=trial.metrics,
+            value=trial.value,
+            model=model,
+        )
 
 
 def study_events(session: Session, job_id: str) -> list[Event]:

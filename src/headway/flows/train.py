@@ -31,11 +31,26 @@ UNPACKED = ProgramRecord(kind="function", name="", digest="")
 
 
 def train(
-    session: Session, name: str, program: Any, data: Data | None, *, hyperparameters: Mapping[str, Any], workers: int,
-    resources: Resources | None, retries: int, timeout_s: float | None, seed: int, secrets: Mapping[str, str],
-    metrics: Mapping[str, str], mode: ChannelMode, allow_test: bool, engine: str | Engine | None, fresh: bool, wait: bool,
+    session: Session,
+    name: str,
+    program: Any,
+    data: Data | None,
+    *,
+    hyperparameters: Mapping[str, Any],
+    workers: int,
+    resources: Resources | None,
+    retries: int,
+    timeout_s: float | None,
+    seed: int,
+    secrets: Mapping[str, str],
+    metrics: Mapping[str, str],
+    mode: ChannelMode,
+    allow_test: bool,
+    engine: str | Engine | None,
+    fresh: bool,
+    wait: bool,
     kind: JobKind = "train",
-) -> Job:  # fmt: skip
+) -> Job:
     """The job of that name that answers this call: finished already, gone on with, or new.
 
     Raises:
@@ -50,13 +65,27 @@ def train(
     resources = resources or Resources()
     check_fits(where.capabilities(), resources, workers=workers, coupled=workers > 1)
     channels = None if not allow_test else ("train", "validation", "test")
-    given = feed(session.files, data, channels=channels, mode=mode)
+    given = feed(session, data, channels=channels, mode=mode)
     draft = JobSpec(
-        id="", version=0, kind=kind, name=name, program=UNPACKED, hyperparameters=dict(hyperparameters),
-        channels=given.refs, inputs=given.inputs, workers=workers, coupled=workers > 1, resources=resources,
-        retries=retries, timeout_s=timeout_s, seed=seed, metrics=patterns, secrets=dict(secrets),
-        allow_test=allow_test, engine=session.engine_url(engine),
-    )  # fmt: skip
+        id="",
+        version=0,
+        kind=kind,
+        name=name,
+        program=UNPACKED,
+        hyperparameters=dict(hyperparameters),
+        channels=given.refs,
+        inputs=given.inputs,
+        workers=workers,
+        coupled=workers > 1,
+        resources=resources,
+        retries=retries,
+        timeout_s=timeout_s,
+        seed=seed,
+        metrics=patterns,
+        secrets=dict(secrets),
+        allow_test=allow_test,
+        engine=session.engine_url(engine),
+    )
 
     def pack(into: Path) -> ProgramRecord:
         packed = snapshot(chosen, into, runner=None if isinstance(chosen, Script) else RUNNER)
@@ -70,9 +99,13 @@ def train(
 
     def launch(attempt: int) -> Launch:
         return make_launch(
-            session.files, spec, attempt=attempt, channels=given.sources, forbidden=given.forbidden,
+            session.files,
+            spec,
+            attempt=attempt,
+            channels=given.sources,
+            forbidden=given.forbidden,
             options={"labels": _labels(data)},
-        )  # fmt: skip
+        )
 
     def work() -> Any:
         return run_job(session, spec, launch=launch, engine=where)

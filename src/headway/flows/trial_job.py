@@ -23,14 +23,29 @@ from headway.jobs.spec import InputRef, JobSpec, ProgramRecord
 
 
 def run_trial_job(
-    session: Session, study: JobSpec, *, number: int, parameters: dict[str, Any], given: Feed, engine: Engine, watch: Watch
-) -> Job:  # fmt: skip
+    session: Session,
+    study: JobSpec,
+    *,
+    number: int,
+    parameters: dict[str, Any],
+    given: Feed,
+    engine: Engine,
+    watch: Watch,
+) -> Job:
     """The job of a trial; a finished one is found again, an interrupted one goes on from its checkpoints."""
     draft = msgspec.structs.replace(
-        study, id="", version=0, kind="trial", name=f"{study.name}-{study.version}-{number:04d}", mode="run", workers=1,
-        hyperparameters=study.hyperparameters | parameters, lookup="", options={"lookup": [study.id, number]},
+        study,
+        id="",
+        version=0,
+        kind="trial",
+        name=f"{study.name}-{study.version}-{number:04d}",
+        mode="run",
+        workers=1,
+        hyperparameters=study.hyperparameters | parameters,
+        lookup="",
+        options={"lookup": [study.id, number]},
         inputs=(*study.inputs, InputRef(id=study.id, digest=study.lookup, role="study")),
-    )  # fmt: skip
+    )
 
     def pack(into: Path) -> ProgramRecord:
         shutil.copytree(session.files.local(f"jobs/{study.id}/code"), into, copy_function=_link_or_copy)
@@ -41,7 +56,12 @@ def run_trial_job(
 
     def launch(attempt: int) -> Launch:
         return make_launch(
-            session.files, spec, attempt=attempt, channels=given.sources, forbidden=given.forbidden, options={"labels": {}}
+            session.files,
+            spec,
+            attempt=attempt,
+            channels=given.sources,
+            forbidden=given.forbidden,
+            options={"labels": {}},
         )
 
     if admission.decision != "reused":

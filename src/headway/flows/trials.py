@@ -33,7 +33,12 @@ class PoolTrials:
     """
 
     def __init__(
-        self, pool: Callable[[], Pool], *, seed: int, place: Callable[[int, Mapping[str, Any]], str | None], grace_s: float
+        self,
+        pool: Callable[[], Pool],
+        *,
+        seed: int,
+        place: Callable[[int, Mapping[str, Any]], str | None],
+        grace_s: float,
     ) -> None:
         self._open, self._seed, self._place, self._grace_s = pool, seed, place, grace_s
         self._pool: Pool | None = None
@@ -67,14 +72,27 @@ class PoolTrials:
             return TrialReport(
                 kind="reported", number=news.number, attempt=news.attempt, values=news.values, step=news.step
             )
-        return trial_report(news.number, news.attempt, ok=news.ok, result=news.result, error=news.error,
-                            usage=news.usage, place=self._place)  # fmt: skip
+        return trial_report(
+            news.number,
+            news.attempt,
+            ok=news.ok,
+            result=news.result,
+            error=news.error,
+            usage=news.usage,
+            place=self._place,
+        )
 
 
 def trial_report(
-    number: int, attempt: int, *, ok: bool, result: Any, error: Mapping[str, Any] | None, usage: Mapping[str, float],
+    number: int,
+    attempt: int,
+    *,
+    ok: bool,
+    result: Any,
+    error: Mapping[str, Any] | None,
+    usage: Mapping[str, float],
     place: Callable[[int, Mapping[str, Any]], str | None],
-) -> TrialReport:  # fmt: skip
+) -> TrialReport:
     """The report of a task that ended, from the pool or from a record that an earlier driver left."""
     wall_s = usage.get("wall_s")
     if not ok:
@@ -84,9 +102,13 @@ def trial_report(
         message = str(why.get("message") or lines[-1])
         return TrialReport(kind="failed", number=number, attempt=attempt, error=message, wall_s=wall_s)
     return TrialReport(
-        kind="ended", number=number, attempt=attempt, values=result.get("metrics", {}), artifact=place(number, result),
+        kind="ended",
+        number=number,
+        attempt=attempt,
+        values=result.get("metrics", {}),
+        artifact=place(number, result),
         wall_s=wall_s,
-    )  # fmt: skip
+    )
 
 
 @final
@@ -145,7 +167,7 @@ class JobTrials:
             text = str(error)
             self._reports.put(TrialReport(kind="failed", number=number, attempt=attempt, error=text))
             return
-        except BaseException as error:  # reported: a thread's own end would be seen by nobody
+        except BaseException as error:  # noqa: BLE001 (reported: a thread's own end would be seen by nobody)
             text = f"{type(error).__name__}: {error}"
             self._reports.put(TrialReport(kind="failed", number=number, attempt=attempt, error=text))
             return

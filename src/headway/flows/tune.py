@@ -21,8 +21,8 @@ from headway.execution.job import Job
 from headway.execution.run import as_driver
 from headway.execution.session import Session
 from headway.execution.tickets import make_launch
-from headway.flows.data_of import data_of
 from headway.flows.channels import Data, Feed, feed
+from headway.flows.data_of import data_of
 from headway.flows.study import PREFIX, Study, study_events
 from headway.flows.trials import JobTrials, PoolTrials, trial_report
 from headway.jobs.code import snapshot
@@ -40,7 +40,6 @@ from headway.tuning.loop import TrialReport, run_study
 from headway.tuning.objective import Objective
 from headway.tuning.scheduler import open_scheduler
 from headway.tuning.searcher import open_searcher
-from headway.tuning.space import SearchSpace
 from headway.tuning.spec import StudySpec, specify
 from headway.tuning.study import Event, StudyState, begin
 
@@ -49,10 +48,25 @@ UNPACKED = ProgramRecord(kind="function", name="", digest="")
 
 
 def tune(
-    session: Session, name: str, program: Any, data: Data | None, *, space: Mapping[str, Any], objective: Objective,
-    trials: int, parallel: int, searcher: Any, scheduler: Any, hyperparameters: Mapping[str, Any],
-    resources: Resources | None, max_attempts: int, keep_best: int, seed: int, engine: str | Engine | None, new: bool,
-) -> Study:  # fmt: skip
+    session: Session,
+    name: str,
+    program: Any,
+    data: Data | None,
+    *,
+    space: Mapping[str, Any],
+    objective: Objective,
+    trials: int,
+    parallel: int,
+    searcher: Any,
+    scheduler: Any,
+    hyperparameters: Mapping[str, Any],
+    resources: Resources | None,
+    max_attempts: int,
+    keep_best: int,
+    seed: int,
+    engine: str | Engine | None,
+    new: bool,
+) -> Study:
     """The study of that name, run until `trials` trials have ended.
 
     Raises:
@@ -66,22 +80,42 @@ def tune(
     check_fits(where.capabilities(), resources, workers=parallel, coupled=False)
     patterns = dict(chosen.metrics)
     compile_patterns(patterns)
-    given = feed(session.files, data, channels=None)
+    given = feed(session, data, channels=None)
     study = specify(
-        name, space=space, objective=objective, trials=trials, parallel=parallel, retries=max_attempts - 1, seed=seed,
-        searcher=searcher, scheduler=scheduler, settings={"hyperparameters": dict(hyperparameters)},
-    )  # fmt: skip
+        name,
+        space=space,
+        objective=objective,
+        trials=trials,
+        parallel=parallel,
+        retries=max_attempts - 1,
+        seed=seed,
+        searcher=searcher,
+        scheduler=scheduler,
+        settings={"hyperparameters": dict(hyperparameters)},
+    )
     is_script = isinstance(chosen, Script)
     recorded = msgspec.to_builtins(study)
     draft = JobSpec(
-        id="", version=0, kind="tune", name=name, mode="run" if is_script else "items", program=UNPACKED,
-        hyperparameters=dict(hyperparameters), channels=given.refs, inputs=given.inputs, workers=parallel,
-        resources=resources, seed=seed, metrics=patterns, engine=session.engine_url(engine),
+        id="",
+        version=0,
+        kind="tune",
+        name=name,
+        mode="run" if is_script else "items",
+        program=UNPACKED,
+        hyperparameters=dict(hyperparameters),
+        channels=given.refs,
+        inputs=given.inputs,
+        workers=parallel,
+        resources=resources,
+        seed=seed,
+        metrics=patterns,
+        engine=session.engine_url(engine),
         options={
-            "study": recorded, "keep_best": keep_best,
+            "study": recorded,
+            "keep_best": keep_best,
             "lookup": {k: v for k, v in recorded.items() if k not in ("trials", "parallel", "settings")},
         },
-    )  # fmt: skip
+    )
 
     def pack(into: Path) -> ProgramRecord:
         packed = snapshot(chosen, into, runner=None if is_script else RUNNER)
@@ -116,9 +150,11 @@ def go_on(
     study = msgspec.convert(spec.options["study"], StudySpec)
     state = StudyState.replay(study_events(session, spec.id)) if study_events(session, spec.id) else None
     total = trials or (state.total if state else study.trials)
-    study = msgspec.structs.replace(study, trials=total, parallel=parallel or (state.parallel if state else study.parallel))
+    study = msgspec.structs.replace(
+        study, trials=total, parallel=parallel or (state.parallel if state else study.parallel)
+    )
     data = data_of(session, spec)
-    return _run(session, spec, study, feed(session.files, data, channels=None), engine=session.engine(engine or spec.engine))
+    return _run(session, spec, study, feed(session, data, channels=None), engine=session.engine(engine or spec.engine))
 
 
 def _run(session: Session, spec: JobSpec, study: StudySpec, given: Feed, *, engine: Engine) -> Study:
@@ -170,9 +206,15 @@ class _Work:
         ended = "stopped"
         try:
             run_study(
-                state, runner=runner, append=append, searcher=open_searcher(state.spec.searcher),
-                scheduler=open_scheduler(state.spec.scheduler), clock=time.time, progress=self._progress, control=control,
-            )  # fmt: skip
+                state,
+                runner=runner,
+                append=append,
+                searcher=open_searcher(state.spec.searcher),
+                scheduler=open_scheduler(state.spec.scheduler),
+                clock=time.time,
+                progress=self._progress,
+                control=control,
+            )
             ended = "succeeded"
         except KeyboardInterrupt:
             session.progress.note(f"stopping {spec.id}; the same call goes on with it")
@@ -203,9 +245,14 @@ class _Work:
 
     def _launch(self, workers: int) -> Launch:
         return make_launch(
-            self._session.files, self._spec, attempt=self._attempt, channels=self._given.sources,
-            forbidden=self._given.forbidden, workers=workers, options={"labels": self._labels()},
-        )  # fmt: skip
+            self._session.files,
+            self._spec,
+            attempt=self._attempt,
+            channels=self._given.sources,
+            forbidden=self._given.forbidden,
+            workers=workers,
+            options={"labels": self._labels()},
+        )
 
     def _labels(self) -> dict[str, int]:
         data = data_of(self._session, self._spec)
@@ -225,8 +272,9 @@ class _Work:
         """Trials whose workers had finished when their driver died: their records are there, so they count."""
         records = {
             (record["number"], record["attempt"]): (attempt, record)
-            for attempt in self._folder.attempts() for record in self._folder.tasks(attempt)
-        }  # fmt: skip
+            for attempt in self._folder.attempts()
+            for record in self._folder.tasks(attempt)
+        }
         events: list[Event] = []
         for number in sorted(state.running):
             found = records.get((number, state.trials[number].attempt))
@@ -234,9 +282,14 @@ class _Work:
                 continue
             attempt, record = found
             told = trial_report(
-                number, record["attempt"], ok=True, result=record["result"], error=None, usage=record.get("usage", {}),
+                number,
+                record["attempt"],
+                ok=True,
+                result=record["result"],
+                error=None,
+                usage=record.get("usage", {}),
                 place=lambda n, r, a=attempt: self._place_in(a, n, r),  # type: ignore[misc]
-            )  # fmt: skip
+            )
             events.append(("told", _told(told)))
         for event in events:
             state.apply(*event)
@@ -248,7 +301,13 @@ class _Work:
         from headway.flows.trial_job import run_trial_job
 
         return run_trial_job(
-            self._session, self._spec, number=number, parameters=parameters, given=self._given, engine=self._engine, watch=watch
+            self._session,
+            self._spec,
+            number=number,
+            parameters=parameters,
+            given=self._given,
+            engine=self._engine,
+            watch=watch,
         )
 
     def _progress(self, state: StudyState) -> None:
@@ -267,10 +326,17 @@ class _Work:
         attempt = max(attempts, default=1)
         best = report.best(state)
         body = {
-            "status": "succeeded", "metrics": {k: v for k, v in best.metrics.items() if v is not None}, "model": False,
-            "best": best.number, "parameters": best.parameters, "trials": state.num_ended, "attempts": attempts,
-            "warnings": [], "started_at": min(t.asked_at for t in state.trials.values()), "ended_at": time.time(),
-        }  # fmt: skip
+            "status": "succeeded",
+            "metrics": {k: v for k, v in best.metrics.items() if v is not None},
+            "model": False,
+            "best": best.number,
+            "parameters": best.parameters,
+            "trials": state.num_ended,
+            "attempts": attempts,
+            "warnings": [],
+            "started_at": min(t.asked_at for t in state.trials.values()),
+            "ended_at": time.time(),
+        }
         sealed = commit.seal(files, home, attempt=attempt, only=["output"])
         return commit.publish(files, self._session.ledger, lease, home, sealed, body=body)
 
@@ -296,5 +362,3 @@ class _Control:
     def parallel(self) -> int | None:
         """Unchanged."""
         return None
-
-
