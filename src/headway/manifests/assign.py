@@ -1,0 +1,156 @@
+"""Which channel each file goes to: exact quotas by selection on a stable hash, units never torn apart.
+
+In: for each file a unit (files of one unit stay together), a label code, and the channel it already has (or -1).
+Out: the channel of each file. Nothing depends on the order of the files, nor, for a class whose units are its own, on
+the files of other classes. Before: `headway.manifests.inherit`; next: `headway.manifests.write`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from headway.manifests.columns import Codes
+from headway.manifests.keyhash import Hashes, priorities
+from headway.manifests.quotas import quota, share_out
+from headway.manifests.split import CHANNELS, Split
+
+Channels = npt.NDArray[np.int8]
+Counts = npt.NDArray[np.int64]
+
+_NONE = -1
+
+
+def assign(units: Hashes, codes: Codes, known: Channels, *, split: Split, num_labels: int) -> Channels:
+    """The channel of each file.
+
+    Args:
+        units: files with equal values stay together.
+        codes: label of each file, 0 to `num_labels - 1`.
+        known: channel that the unit already has, -1 for a new unit; equal for all files of a unit.
+        split: shares, minimum, seed.
+        num_labels: number of label codes in use.
+
+    Returns:
+        Channel codes (`headway.manifests.split.CHANNELS`).
+
+    Guarantees:
+        Known units keep their channel. Per label, the new units that are single files of one class are chosen so that
+        the counts are exactly `headway.manifests.quotas.quota` if the known ones allow it; larger units are placed
+        first, largest first, where they overshoot least. The choice depends on values only, never on their order.
+    """
+    targets = class_targets(codes, split=split, num_labels=num_labels)
+    channels = known.copy()
+    have = count(codes[known != _NONE], known[known != _NONE], num_labels=num_labels)
+    new = np.flatnonzero(known == _NONE)
+    if not len(new):
+        return channels
+    singles, groups = _singles_and_groups(units[new])
+    if len(groups):
+        _place_groups(new[groups], units, codes, channels, targets - have, split=split)
+        placed = new[groups]
+        have += count(codes[placed], channels[placed], num_labels=num_labels)
+    _select_singles(new[singles], units, codes, channels, targets, have, split=split)
+    return channels
+
+
+def class_targets(codes: Codes, *, split: Split, num_labels: int) -> Counts:
+    """The quota of each class (rows) in each channel (columns)."""
+    shares = split.shares()
+    totals = np.bincount(codes, minlength=num_labels)
+    rows = [quota(int(total), shares, at_least=split.at_least) for total in totals]
+    return np.array(rows, np.int64).reshape(num_labels, len(CHANNELS))
+
+
+def count(codes: Codes, channels: Channels, *, num_labels: int, weights: Any = None) -> Counts:
+    """Number of files (or sum of the weights) of each class in each channel; files without a channel count nowhere."""
+    placed = channels != _NONE
+    if not placed.all():
+        codes, channels = codes[placed], channels[placed]
+        weights = weights[placed] if weights is not None else None
+    cells = codes.astype(np.int64) * len(CHANNELS) + channels
+    if weights is None:
+        table = np.bincount(cells, minlength=num_labels * len(CHANNELS))
+    else:
+        table = np.zeros(num_labels * len(CHANNELS), np.int64)  # bincount would sum as floats
+        np.add.at(table, cells, weights)
+    return table.reshape(num_labels, len(CHANNELS)).astype(np.int64)
+
+
+def _singles_and_groups(units: Hashes) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Rows whose unit is theirs alone, and the others."""
+    ranked = np.sort(units)
+    if not (ranked[1:] == ranked[:-1]).any():
+        return np.arange(len(units)), np.zeros(0, np.int64)
+    _, inverse, counts = np.unique(units, return_inverse=True, return_counts=True)
+    alone = counts[inverse] == 1
+    return np.flatnonzero(alone), np.flatnonzero(~alone)
+
+
+def _select_singles(
+    rows: npt.NDArray[np.int64],
+    units: Hashes,
+    codes: Codes,
+    channels: Channels,
+    targets: Counts,
+    have: Counts,
+    *,
+    split: Split,
+) -> None:
+    """Per class: the units with the smallest priorities go to test, the next to validation, the rest to train."""
+    order = priorities(units[rows], seed=split.seed)
+    classes = codes[rows]
+    by_class = np.argsort(classes.astype(np.uint16 if len(targets) < 2**16 else np.int32), kind="stable")
+    sizes = np.bincount(classes, minlength=len(targets))
+    ends = np.cumsum(sizes)
+    floors = [split.at_least if share else 0 for share in split.shares()]
+    for label in np.flatnonzero(sizes):
+        members = by_class[ends[label] - sizes[label] : ends[label]]
+        given = share_out(len(members), targets=targets[label].tolist(), have=have[label].tolist(), floors=floors)
+        channels[rows[members]] = _by_selection(order[members], given)
+
+
+def _by_selection(order: Hashes, given: list[int]) -> Channels:
+    """Channel of each member: selection in linear time; priorities of different units always differ."""
+    chosen = np.zeros(len(order), np.int8)
+    bounds = [given[2], given[2] + given[1]]  # after the last one of test; after the last one of validation
+    inside = [bound for bound in bounds if 0 < bound < len(order)]
+    ranked = np.partition(order, inside) if inside else order
+    for channel, bound in ((1, bounds[1]), (2, bounds[0])):
+        if bound >= len(order):
+            chosen[:] = channel
+        elif bound > 0:
+            chosen[order < ranked[bound]] = channel
+    return chosen
+
+
+def _place_groups(
+    rows: npt.NDArray[np.int64], units: Hashes, codes: Codes, channels: Channels, room: Counts, *, split: Split
+) -> None:
+    """Place units of several files one by one, largest first, where they fit best; `room` may go below zero."""
+    names, inverse = np.unique(units[rows], return_inverse=True)
+    pairs, sizes = np.unique(inverse * np.int64(len(room)) + codes[rows], return_counts=True)
+    unit_of, label_of = np.divmod(pairs, len(room))
+    bounds = np.searchsorted(unit_of, np.arange(len(names) + 1))
+    totals = np.bincount(inverse, minlength=len(names))
+    chosen = np.zeros(len(names), np.int8)
+    open_channels = [i for i, share in enumerate(split.shares()) if share]
+    start = np.maximum(room, 0)
+    left, first = room.tolist(), start.tolist()
+    for unit in np.lexsort((priorities(names.copy(), seed=split.seed), -totals)):
+        part = range(bounds[unit], bounds[unit + 1])
+        cells = [(int(label_of[i]), int(sizes[i])) for i in part]
+        best = min(open_channels, key=lambda channel: _misfit(cells, left, first, channel))
+        chosen[unit] = best
+        for label, size in cells:
+            left[label][best] -= size
+    channels[rows] = chosen[inverse]
+
+
+def _misfit(cells: list[tuple[int, int]], left: list[list[int]], first: list[list[int]], channel: int) -> Any:
+    """How badly a unit fits a channel: files too many, then how full the channel already is for these classes."""
+    over = sum(max(0, size - max(0, left[label][channel])) for label, size in cells)
+    room = sum(size * left[label][channel] / max(1, first[label][channel]) for label, size in cells)
+    return over, -room, channel

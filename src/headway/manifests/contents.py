@@ -1,0 +1,285 @@
+"""What a manifest is made of, before anything is written: the files with labels, units and channels.
+
+In: the data, the rules, the parent. Out: `Contents` (what there is; nothing of it depends on the split or the parent)
+and `Divided` (who goes where). Next: `headway.manifests.publish`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+import pyarrow as pa
+
+from headway.errors import ManifestError, ShortfallError
+from headway.manifests.assign import Channels, Counts, assign, count
+from headway.manifests.columns import Codes, digest_columns
+from headway.manifests.digests import add_digests
+from headway.manifests.inherit import Placed, hash_contents, units_of
+from headway.manifests.inventory import is_inventory, read_inventory
+from headway.manifests.keyhash import Hashes, hash_column
+from headway.manifests.listing import CONFLICT, OK, STATUSES, UNMATCHED, Listing, Progress, list_files
+from headway.manifests.manifest import Manifest
+from headway.manifests.report import class_table, text_table
+from headway.manifests.rules import Labelled, Rule, explain_mismatch
+from headway.manifests.split import CHANNELS, Split
+from headway.records import digest_of, plain
+from headway.stores.files import Files
+
+_WAY = 1
+"""Counted up when the same input would be divided in another way."""
+
+
+@final
+class Contents:
+    """The files that there are, with their labels.
+
+    Args:
+        listing: all that was seen, `unmatched` included.
+        labelled: the label of each.
+        group_hashes: hash of the group of each, None without a group rule.
+        contents: hash of the content of each, 0 where not known.
+        url, kind: where the data lie; `files` or `inventory`.
+        parent_id: the version whose digests were taken over.
+        num_reused: how many.
+    """
+
+    def __init__(
+        self,
+        *,
+        listing: Listing,
+        labelled: Labelled,
+        group_hashes: Hashes | None,
+        url: str,
+        kind: str,
+        parent_id: str | None,
+        num_reused: int,
+    ) -> None:
+        self.listing, self.labelled, self.group_hashes = listing, labelled, group_hashes
+        self.contents = hash_contents(listing.digests)
+        self.url, self.kind, self.parent_id, self.num_reused = url, kind, parent_id, num_reused
+
+
+@final
+class Divided:
+    """Who goes where; every column has one entry per row of the listing, -1 (units: 0) where it has none."""
+
+    def __init__(
+        self,
+        *,
+        labels: dict[str, int],
+        names: list[str],
+        codes: Codes,
+        channels: Channels,
+        units: Hashes,
+        listing: Listing,
+    ) -> None:
+        self.labels, self.names = labels, names
+        self.codes, self.channels, self.units, self.listing = codes, channels, units, listing
+
+
+def gather(
+    files: Files,
+    source_url: str | Path | Files,
+    *,
+    rule: Rule,
+    group: Rule | None,
+    parent: Manifest | None,
+    progress: Progress | None,
+    clock: Callable[[], float] = time.time,
+) -> Contents:
+    """List, label and read the files.
+
+    Raises:
+        ManifestError: there are no files, or none that the rule matches and that can be read.
+    """
+    source = source_url if isinstance(source_url, Files) else None
+    kind, reused = "files", 0
+    if source is None and is_inventory(source_url):
+        kind, url = "inventory", str(source_url)
+        listing = read_inventory(url, clock=clock)
+    else:
+        source = source or Files(str(source_url))
+        url = source.url
+        listing = list_files(source, leave_out=files, progress=progress, clock=clock)
+    labelled = rule.column(listing.keys)
+    _set_unmatched(listing, labelled, "")
+    groups = group.column(listing.keys) if group is not None else None
+    if groups is not None:
+        _set_unmatched(listing, groups, f"its key has no group by the rule {str(group)!r}")
+    _check_matches(listing, labelled, rule, url)
+    if source is not None and kind == "files":
+        table = parent.table(files) if parent is not None and parent.kind == "files" else None
+        listed_at = parent.listed_at if parent is not None else 0.0
+        reused = add_digests(listing, source, parent=table, parent_listed_at=listed_at, progress=progress)
+    return Contents(
+        listing=listing,
+        labelled=labelled,
+        group_hashes=_hashes(groups) if groups is not None else None,
+        url=url,
+        kind=kind,
+        parent_id=parent.id if parent is not None else None,
+        num_reused=reused,
+    )
+
+
+def _set_unmatched(listing: Listing, found: Labelled, why: str) -> None:
+    rows = np.flatnonzero((found.codes < 0) & (listing.status == OK))
+    listing.status[rows] = UNMATCHED
+    if why:
+        listing.notes.update(dict.fromkeys(listing.keys.take(pa.array(rows)).to_pylist(), why))
+
+
+def _hashes(found: Labelled) -> Hashes:
+    """The hash of the name of each row; 0 for rows without one."""
+    return np.append(hash_column(pa.array(found.names, pa.large_string())), np.uint64(0))[found.codes]
+
+
+def _check_matches(listing: Listing, labelled: Labelled, rule: Rule, url: str) -> None:
+    if not (labelled.codes >= 0).any():
+        rows = np.linspace(0, len(listing) - 1, num=min(3, len(listing))).astype(np.int64)
+        keys = listing.keys.take(pa.array(rows)).to_pylist()
+        raise explain_mismatch(rule, keys, source=url, num_files=len(listing))
+
+
+def lookup_of(contents: Contents, *, rule: Rule, split: Split) -> str:
+    """The digest of all that decides what a manifest is: the same again gives the same version."""
+    listing = contents.listing
+    rows = {"key": listing.keys, "size": listing.sizes, "digest": listing.digests, "status": listing.status}
+    return digest_of({"way": _WAY, "rows": digest_columns(rows), "label": plain(rule.record), "split": plain(split)})
+
+
+def divide(contents: Contents, *, files: Files, parent: Manifest | None, split: Split, group: Rule | None) -> Divided:
+    """Give each file its label code and its channel.
+
+    Raises:
+        ManifestError: nothing can be read, one class only, one content under two labels.
+        ShortfallError: a class has too few files in a channel.
+    """
+    listing = _copy_of(contents.listing)
+    names, labels = _label_codes(contents.labelled, parent.labels if parent is not None else {})
+    codes = contents.labelled.sorted({name: i for i, name in enumerate(names)})
+    _check_classes(listing, codes, names, contents.url)
+    _settle_conflicts(listing, contents.contents, codes, names, split)
+    rows = np.flatnonzero(listing.status == OK)
+    keys = listing.keys if len(rows) == len(listing) else listing.keys.take(pa.array(rows))
+    groups = contents.group_hashes
+    placed = Placed.of([parent.earlier(files), parent.table(files)]) if parent is not None else None
+    units = units_of(
+        keys=keys,
+        contents=contents.contents[rows],
+        by=split.by,
+        group=group,
+        groups=groups[rows] if groups is not None else None,
+        placed=placed,
+    )
+    why = (
+        "by key, content and group it belongs to two channels: what it was before is in one, what it is now in another"
+    )
+    _set_aside(listing, rows[units.conflict], why)
+    good = ~units.conflict
+    chosen = assign(units.joined[good], codes[rows[good]], units.known[good], split=split, num_labels=len(names))
+    channels = np.full(len(listing), -1, np.int8)
+    channels[rows[good]] = chosen
+    own = np.zeros(len(listing), np.uint64)
+    own[rows] = units.own
+    _check_minimum(count(codes[rows[good]], chosen, num_labels=len(names)), names, split, contents.url)
+    return Divided(labels=labels, names=names, codes=codes, channels=channels, units=own, listing=listing)
+
+
+def _copy_of(listing: Listing) -> Listing:
+    """The same listing with a status and notes of its own: other divisions start from the first again."""
+    return Listing(
+        keys=listing.keys,
+        sizes=listing.sizes,
+        mtimes=listing.mtimes,
+        inodes=listing.inodes,
+        status=listing.status.copy(),
+        digests=listing.digests,
+        notes=dict(listing.notes),
+        folders=listing.folders,
+        listed_at=listing.listed_at,
+    )
+
+
+def _label_codes(labelled: Labelled, before: Mapping[str, int]) -> tuple[list[str], dict[str, int]]:
+    """The labels there are now, and all codes: those of the parent, then new labels in sorted order."""
+    codes = dict(before)
+    for name in sorted(set(labelled.names) - set(before)):
+        codes[name] = len(codes)
+    return sorted(labelled.names), codes
+
+
+def _check_classes(listing: Listing, codes: Codes, names: list[str], url: str) -> None:
+    """At least two classes, and files that can be used."""
+    usable = np.unique(codes[(listing.status == OK) & (codes >= 0)])
+    if len(usable) == 0:
+        sizes = {STATUSES[code]: int(num) for code, num in enumerate(np.bincount(listing.status)) if num}
+        seen = ", ".join(f"{num} {status}" for status, num in sizes.items())
+        example = listing.keys[int(np.argmax(listing.status != OK))].as_py()
+        why = listing.notes.get(example, "it has no bytes")
+        raise ManifestError(
+            f"none of the {len(listing)} files in {url} can be used ({seen}); the first: {example!r}: {why}. "
+            "Mend them or check the permissions, then build again"
+        )
+    if len(names) < 2:
+        key = listing.keys[int(np.argmax(codes == usable[0]))].as_py()
+        raise ManifestError(
+            f"all files in {url} have one label, {names[usable[0]]!r} (for instance {key!r}): a model needs at least two "
+            "classes. If the classes lie elsewhere in the key, change the label rule, for instance "
+            f"label='{names[usable[0]]}/{{label}}/*'; if a class is missing, add its files"
+        )
+
+
+def _settle_conflicts(listing: Listing, contents: Hashes, codes: Codes, names: list[str], split: Split) -> None:
+    """One content under two labels: an error, or set aside, or left as it is."""
+    rows = np.flatnonzero((listing.status == OK) & (contents != 0))
+    ranked = np.sort(contents[rows])
+    twice = np.unique(ranked[1:][ranked[1:] == ranked[:-1]])
+    if not len(twice) or split.conflicts == "keep":
+        return
+    members = rows[np.isin(contents[rows], twice)]
+    order = members[np.lexsort((codes[members], contents[members]))]
+    differ = (contents[order][1:] == contents[order][:-1]) & (codes[order][1:] != codes[order][:-1])
+    if not differ.any():
+        return
+    first = int(np.argmax(differ))
+    pair = [(listing.keys[int(row)].as_py(), names[codes[row]]) for row in order[first : first + 2]]
+    bad = np.unique(contents[order][1:][differ])
+    if split.conflicts == "exclude":
+        why = "its content is also there under another label"
+        _set_aside(listing, order[np.isin(contents[order], bad)], why)
+        return
+    more = f" ({len(bad)} such contents in all)" if len(bad) > 1 else ""
+    raise ManifestError(
+        f"one content lies under two labels{more}: {pair[0][0]!r} is {pair[0][1]!r} and {pair[1][0]!r} is {pair[1][1]!r}. "
+        "Remove the wrong copy; or leave such files out with Split(conflicts='exclude'), "
+        "or keep them, in one channel, with Split(conflicts='keep')"
+    )
+
+
+def _set_aside(listing: Listing, rows: Any, why: str) -> None:
+    listing.status[rows] = CONFLICT
+    listing.notes.update(dict.fromkeys(listing.keys.take(pa.array(rows)).to_pylist(), why))
+
+
+def _check_minimum(counts: Counts, names: list[str], split: Split, url: str) -> None:
+    """Each class has its minimum in each channel that has a share."""
+    wanted = np.array([split.at_least if share else 0 for share in split.shares()])
+    short = (counts < wanted).any(axis=1)
+    if not short.any():
+        return
+    table = class_table(counts, names)
+    missing = [row for row, bad in zip(table, short, strict=True) if bad]
+    needed = split.at_least * int((wanted > 0).sum())
+    shown = ", ".join(f"{row['label']!r} ({sum(int(str(row[c])) for c in CHANNELS)})" for row in missing[:5])
+    raise ShortfallError(
+        f"{len(missing)} of {len(names)} classes in {url} have fewer than {split.at_least} files in a channel: {shown}\n"
+        f"{text_table(missing if len(table) > 40 else table)}\n"
+        f"a class needs at least {needed} usable files: add files, lower Split(at_least={split.at_least}), "
+        "or leave the class out of the folder",
+        table=table,
+    )
