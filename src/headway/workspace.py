@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from headway.evaluation.evaluation import Evaluation
     from headway.execution.job import Job, ModelRef
     from headway.execution.progress import Progress
+    from headway.flows.register import RegisteredModel
     from headway.flows.study import Study
     from headway.jobs.spec import ChannelMode, Resources
     from headway.manifests.manifest import Manifest
     from headway.manifests.split import Split
     from headway.processing.dataset import Dataset
-    from headway.registry.version import ModelVersion
     from headway.tuning.objective import Maximize, Minimize
 
 SCHEMA = 1
@@ -349,7 +349,7 @@ class Workspace:
         evaluation: Evaluation | None = None,
         gate: Any = (),
         tags: Mapping[str, str] | None = None,
-    ) -> ModelVersion:
+    ) -> RegisteredModel:
         """A new version of a registered model, with all that prediction needs; the same model again gives the same one.
 
         Raises:
@@ -359,17 +359,11 @@ class Workspace:
 
         return register(self.session, name, model, evaluation=evaluation, gate=gate, tags=tags or {})
 
-    def model(self, ref: str) -> ModelVersion:
+    def model(self, ref: str) -> RegisteredModel:
         """A registered version: `name`, `name@3` or `name@champion`."""
         from headway.flows.register import load_model
 
         return load_model(self.session, ref)
-
-    def predict(self, ref: str, paths: Sequence[str | os.PathLike[str]]) -> list[dict[str, Any]]:
-        """Predictions of a registered version for raw files: one row per file with label and probabilities."""
-        from headway.flows.register import predict
-
-        return predict(self.session, ref, [Path(p) for p in paths])
 
     def job(self, ref: str) -> Job:
         """A job by id, or the newest of a name."""

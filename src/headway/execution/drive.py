@@ -88,10 +88,10 @@ class Drive:
 
     def _reclaim(self) -> None:
         """What an earlier driver left: an attempt that nobody drives any more, or an ended life that begins again."""
-        if self._state.ending is not None:
+        if self._state.ended:
             self._append("reopened", {})
         if self._state.live is not None:
-            attempt = self._state.live.number
+            attempt = self._state.live
             for handle in self._engine.find(self._spec.id):
                 self._engine.stop(handle, grace_s=0)
             self._append("abandoned", {"attempt": attempt, "text": "its driver died"})
@@ -177,9 +177,9 @@ class Drive:
             return
         due = life.deadline(self._state, self._spec)
         if due is not None and time.time() > due:
-            self._append("timed_out", {"attempt": live.number})
+            self._append("timed_out", {"attempt": live})
         asked = stopping.requested(self._session.files, self._spec.id)
-        if asked is not None and self._state.stop_by is None:
+        if asked is not None and not self._state.stop_requested:
             self._append("stop_requested", {"by": asked.get("by", "?"), "grace_s": asked.get("grace_s")})
         if not threading.main_thread().is_alive() and not self._said_exit:
             self._said_exit = True
@@ -190,7 +190,7 @@ class Drive:
         self._interrupts += 1
         if self._interrupts > 1 and self._handle is not None:
             self._engine.stop(self._handle, grace_s=0)
-        elif self._state.stop_by is None:
+        elif not self._state.stop_requested:
             self._progress.note(f"stopping {self._spec.id} (Ctrl-C again to stop at once)")
             self._append("stop_requested", {"by": "Ctrl-C"})
 
@@ -204,10 +204,10 @@ class Drive:
         """Seal the attempt, choose it, write the result."""
         files, home = self._session.files, f"jobs/{self._spec.id}"
         body = settle.summary(files, self._spec, attempt, self._ended)
-        body |= {"started_at": self._state.attempts[-1].started_at, "ended_at": time.time()}
+        body |= {"started_at": self._state.history[-1].started_at, "ended_at": time.time()}
         outcome = commit.seal(files, home, attempt=attempt, body={}, only=["model", "output"])
         result = commit.publish(files, self._session.ledger, self._lease, home, outcome, body=body)
-        self._state = life.apply(self._state, life.Happened(kind="chosen", body={"attempt": attempt}, at=time.time()))
+        self._state = life.apply(self._state, life.LifeEvent(kind="chosen", body={"attempt": attempt}, at=time.time()))
         self._session.ledger.update_entry(self._spec.id, {"status": "succeeded", "metrics": body["metrics"]})
         for warning in body["warnings"]:
             self._progress.note(f"{self._spec.id}: {warning}")
@@ -233,7 +233,7 @@ class Drive:
     def _append(self, kind: str, body: dict[str, Any]) -> None:
         """One decision into the ledger, then into the state."""
         self._session.ledger.append(self._lease, [(kind, body)])
-        self._state = life.apply(self._state, life.Happened(kind=kind, body=body, at=time.time()))
+        self._state = life.apply(self._state, life.LifeEvent(kind=kind, body=body, at=time.time()))
 
     def _closing(self) -> str:
         """What progress says at the end."""

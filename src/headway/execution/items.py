@@ -116,16 +116,16 @@ class ItemsDrive:
         state = life.replay(self._session.ledger.events(self._spec.id))
         for handle in self._engine.find(self._spec.id):
             self._engine.stop(handle, grace_s=0)
-        if state.ending is not None:
+        if state.ended:
             self._append("reopened", {})
         if state.live is not None:
-            self._append("abandoned", {"attempt": state.live.number, "text": "its driver died"})
+            self._append("abandoned", {"attempt": state.live, "text": "its driver died"})
         attempts = self._folder.attempts()
         for attempt in attempts:
             for record in self._folder.tasks(attempt):
                 if record.get("ok") and 0 <= record["number"] < num_items and self._whole(record["result"]):
                     self._results[record["number"]] = record["result"]
-        return max([*attempts, *(one.number for one in state.attempts)], default=0)
+        return max([*attempts, state.attempts], default=0)
 
     def _run_attempt(self, attempt: int, tasks: Sequence[Task]) -> None:
         """One attempt over the given tasks."""

@@ -178,8 +178,8 @@ def job_status(session: Session, job_id: str) -> str:
     if commit.result(session.files, f"jobs/{job_id}") is not None:
         return "succeeded"
     state = life.replay(session.ledger.events(job_id))
-    if state.ending is not None:
-        return state.ending
+    if state.ended:
+        return state.status
     holder = session.ledger.holder(job_id)
     if holder is not None and holder.alive:
         return "running"

@@ -130,7 +130,7 @@ def _warnings(
     if missing:
         tail = "\n".join(f"    {line}" for line in log_tail(files, folder, attempt, 0)) or "    (the log is empty)"
         said += [
-            f"metric {name!r} never matched: no line of the log matches {spec.metrics[name]!r}; the log ends with\n{tail}"
+            f"metric {name!r} never matched: no line matches {spec.metrics[name]!r}; the log ends with\n{tail}"
             for name in missing
         ]
     if spec.kind == "train" and not has_model:

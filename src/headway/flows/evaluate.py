@@ -29,7 +29,7 @@ from headway.jobs.spec import InputRef, JobSpec, ProgramRecord
 from headway.manifests.manifest import Manifest
 from headway.processing.dataset import Dataset
 from headway.records import pretty
-from headway.registry.load import resolve
+from headway.registry.lookup import resolve
 
 ENTRY = "headway.evaluation.entry:evaluate"
 CHANNELS = ("validation", "test")
@@ -93,11 +93,11 @@ def subject_of(session: Session, model: ModelRef | Job | str) -> Subject:
         )
     version = resolve(session.files, session.ledger, model)
     home = version.path(session.files)
-    code = home / "code"
+    code = None if version.bundle.code is None else home / version.bundle.code
     return Subject(
         ref=version.id,
         folder=home / "model",
-        code=code if code.is_dir() else None,
+        code=code,
         digest=version.digest,
         source=version.id,
     )

@@ -48,8 +48,8 @@ class Study:
 
     @property
     def status(self) -> str:
-        """As of a job: `running`, `succeeded`, `failed`, `stopped` or `interrupted`."""
-        return job_status(self._session, self.id)
+        """As of a job: `new`, `running`, `succeeded`, `failed`, `stopped` or `interrupted`."""
+        return study_status(self._session, self.id)
 
     @property
     def job(self) -> Job:
@@ -104,6 +104,15 @@ class Study:
             value=trial.value,
             model=model,
         )
+
+
+def study_status(session: Session, job_id: str) -> str:
+    """The status of a study: a study that was extended after it had succeeded runs again."""
+    status = job_status(session, job_id)
+    if status == "succeeded" and StudyState.replay(study_events(session, job_id)).finished is None:
+        holder = session.ledger.holder(job_id)
+        return "running" if holder is not None and holder.alive else "interrupted"
+    return status
 
 
 def study_events(session: Session, job_id: str) -> list[Event]:

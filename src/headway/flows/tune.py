@@ -176,7 +176,7 @@ class _Work:
 
     def run(self, lease: Lease) -> Result:
         """From the recorded events to the published result."""
-        session, spec, home = self._session, self._spec, f"jobs/{self._spec.id}"
+        session, spec = self._session, self._spec
 
         def append(events: Sequence[Event]) -> None:
             session.ledger.append(lease, [(PREFIX + kind, body) for kind, body in events])
@@ -185,9 +185,7 @@ class _Work:
         if added:
             append(added)
         if state.finished is not None:
-            found = commit.result(session.files, home)
-            return found if found is not None else self._publish(lease, state)
-        session.files.remove(f"{home}/result.json") if session.files.exists(f"{home}/result.json") else None
+            return self._publish(lease, state)
         for handle in self._engine.find(spec.id):
             self._engine.stop(handle, grace_s=0)
         self._attempt = max(self._folder.attempts(), default=0) + 1
@@ -322,6 +320,8 @@ class _Work:
     def _publish(self, lease: Lease, state: StudyState) -> Result:
         """The result: the best trials and where their models lie."""
         files, home = self._session.files, f"jobs/{self._spec.id}"
+        if (found := commit.result(files, home)) is not None:
+            return found  # of the study before it was extended: what counts is in its events
         attempts = self._folder.attempts()
         attempt = max(attempts, default=1)
         best = report.best(state)
