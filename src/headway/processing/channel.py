@@ -18,6 +18,13 @@ from headway.processing.index import ChannelInfo, FieldInfo, PartInfo
 from headway.records import Record, decode
 from headway.sharding import order
 
+ENDINGS = {
+    "dense": (".npy",),
+    "ragged": (".npy", ".offsets.npy", ".shapes.npy"),
+    "bytes": (".npy", ".offsets.npy"),
+}
+"""Kind of a field -> endings of its files behind `<part>.<field>`."""
+
 
 class RowNames(Record):
     """What the file `<part>.keys.json` holds: key and label code of each row."""
@@ -59,7 +66,7 @@ class ChannelData:
         self._parts: list[PartInfo] = [part for number in chosen for part in info.shards[number].parts]
         self._columns: dict[str, DenseColumn | RaggedColumn] = {}
         self._names: RowNames | None = None
-        self.name, self.digest = name, info.digest
+        self.name, self.digest, self.num_shards = name, info.digest, len(info.shards)
 
     def __len__(self) -> int:
         return sum(part.rows for part in self._parts)
@@ -68,6 +75,12 @@ class ChannelData:
     def field_names(self) -> list[str]:
         """Names of the fields, sorted; `y` is the label's code or what the transform gave as `y`."""
         return sorted(self._fields)
+
+    def field_info(self, name: str) -> FieldInfo:
+        """Type and shape of a field; -1 in the shape where samples differ."""
+        if name not in self._fields:
+            raise NotFoundError("field", name, self._fields, hint=f"channel {self.name!r} was asked for it")
+        return self._fields[name]
 
     def arrays(self) -> tuple[Any, Any]:
         """X and y: X is the array of the only field, or a dict name -> array of several; y the label codes.
@@ -134,10 +147,14 @@ class ChannelData:
         return self._xy({name: self._column(name).take(rows) for name in self._fields})
 
     def files(self) -> list[Path]:
-        """The files that hold the samples: those that a script wrote, else the .npy files, in the order of parts."""
-        found = [self._root / part.path / name for part in self._parts for name in part.files]
+        """All files of the samples, in the order of parts: what a script wrote, or the arrays and their keys."""
+        found: list[Path] = []
         for part in self._parts:
-            found += [self._root / f"{part.path}.{name}.npy" for name in sorted(part.fields)]
+            found += [self._root / part.path / name for name in part.files]
+            for name, field in sorted(part.fields.items()):
+                found += [self._root / f"{part.path}.{name}{ending}" for ending in ENDINGS[field.kind]]
+            if part.rows:
+                found.append(self._root / f"{part.path}.keys.json")
         return found
 
     def _xy(self, values: dict[str, Any]) -> tuple[Any, Any]:
@@ -145,14 +162,12 @@ class ChannelData:
         return (next(iter(values.values())) if len(values) == 1 else values), y
 
     def _column(self, name: str) -> DenseColumn | RaggedColumn:
-        if name not in self._fields:
-            raise NotFoundError("field", name, self._fields, hint=f"channel {self.name!r} was asked for it")
+        known = self.field_info(name)
         if name not in self._columns:
             parts = [(part.path, part.rows, part.fields[name]) for part in self._parts]
             if parts:
                 self._columns[name] = column(self._root, parts, name=name)
             else:
-                known = self._fields[name]
                 shape = tuple(max(0, side) for side in known.shape)
                 self._columns[name] = DenseColumn([], [], shape=shape, dtype=known.dtype)
         return self._columns[name]
