@@ -1,6 +1,7 @@
 """A driver of a study that kills itself at a given point; run as a program by `tests/tuning/test_kill.py`.
 
-Arguments: event log, work log, trials, parallel, seed of the order in which trials end, point at which to die (0: never).
+Arguments: event log, work log, trials, parallel, seed of the order in which trials end, and the point at which to die
+(0: none).
 The event log is a file with one line per append (all events of it, so that an append is there whole or not at all).
 """
 
