@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from headway.manifests.manifest import Manifest
     from headway.manifests.split import Split
     from headway.processing.dataset import Dataset
+    from headway.registry.predictor import Prediction
     from headway.tuning.objective import Maximize, Minimize
 
 SCHEMA = 1
@@ -364,6 +365,10 @@ class Workspace:
         from headway.flows.register import load_model
 
         return load_model(self.session, ref)
+
+    def predict(self, ref: str, paths: Sequence[str | os.PathLike[str]]) -> list[Prediction]:
+        """One prediction per raw file by a registered version: label, probability, all probabilities."""
+        return self.model(ref).predict([Path(path) for path in paths])
 
     def job(self, ref: str) -> Job:
         """A job by id, or the newest of a name."""
