@@ -81,7 +81,10 @@ def process_part(
     rows = read_rows(payload)
     excluded = _excluded(payload, rows)
     items = {number: item_of(row, root=payload["root"]) for number, row in enumerate(rows) if row.key not in excluded}
-    status = {number: check_file(item.path, rows[number]) for number, item in items.items()}
+    status = {
+        number: check_file(item.path, rows[number], settled_ns=payload.get("settled_ns"))
+        for number, item in items.items()
+    }
     gather = Gather(len(rows), spare=spare)
     alone = not transform.batch or bool(payload.get("alone"))
     failed = (_each if alone else _batch)(items, transform=transform, gather=gather, marker=marker, task=task)

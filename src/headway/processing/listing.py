@@ -22,8 +22,18 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
+SETTLED_S = 2.0
+"""A file written later than this before it was listed may have changed again without another modification time."""
+
+
 class Row(msgspec.Struct, frozen=True, array_like=True):
-    """A row of a listing, one JSON array per line: what the manifest knows of a file."""
+    """A row of a listing, one JSON array per line: what the manifest knows of a file.
+
+    Args:
+        label, code: of its class; None and -1 without one.
+        inode: 0 when not known.
+        digest: SHA-256 of the content; another text (an etag, nothing) when the content was not read.
+    """
 
     key: str
     label: str | None
@@ -31,7 +41,7 @@ class Row(msgspec.Struct, frozen=True, array_like=True):
     size_bytes: int
     mtime_ns: int
     inode: int
-    digest: str | None
+    digest: str
 
 
 class Item(Record):
@@ -51,7 +61,14 @@ class Item(Record):
 
 
 def write_listings(
-    plan: ShardPlan, table: pa.Table, *, folder: Path, root: str, dataset: Path, attempt: int
+    plan: ShardPlan,
+    table: pa.Table,
+    *,
+    folder: Path,
+    root: str,
+    dataset: Path,
+    attempt: int,
+    listed_at: float | None = None,
 ) -> list[dict[str, Any]]:
     """The payloads of all tasks, after the listings that they point into are written.
 
@@ -61,6 +78,9 @@ def write_listings(
         root: folder of the files; a row's path is `root/key`.
         dataset: folder of the dataset's version; parts go to `attempts/<attempt>/<channel>/shard-<k>/` in it.
         attempt: number of the attempt.
+        listed_at: when the manifest's files were listed (`Manifest.listed_at`); files that were written less than two
+            seconds before may have changed again without another time, so their content is read; None: times are
+            believed.
     """
     folder.mkdir(parents=True, exist_ok=True)
     spans: dict[tuple[str, int], tuple[Path, list[bytes]]] = {}
@@ -70,7 +90,9 @@ def write_listings(
             path = folder / f"{channel}-{shard:05d}.jsonl"
             path.write_bytes(b"".join(lines))
             spans[channel, shard] = path, lines
-    return _payloads(plan, spans, root=root, dataset=dataset, attempt=attempt)
+    settled_ns = None if listed_at is None else int((listed_at - SETTLED_S) * 1e9)
+    shared = {"root": root, "out": str(dataset), "attempt": attempt, "settled_ns": settled_ns}
+    return _payloads(plan, spans, shared)
 
 
 def read_rows(payload: Mapping[str, Any]) -> list[Row]:
@@ -99,18 +121,19 @@ def part_path(payload: Mapping[str, Any]) -> str:
 
 def _lines(rows: Any) -> list[bytes]:
     encode = msgspec.json.Encoder().encode
-    columns = [rows.column(name).to_pylist() for name in ("key", "label", "code", "size_bytes", "mtime_ns", "inode")]
-    digests = rows.column("digest").to_pylist() if "digest" in rows.column_names else [None] * len(rows)
-    return [encode(values) + b"\n" for values in zip(*columns, digests, strict=True)]
+    kinds = {"code": "int64", "size_bytes": "int64", "mtime_ns": "int64", "inode": "uint64", "digest": "string"}
+    empty: dict[str, Any] = {"code": -1, "inode": 0, "digest": ""}
+    columns = [rows.column("key").to_pylist(), rows.column("label").to_pylist()]
+    for name, kind in kinds.items():
+        column = rows.column(name).cast(kind)
+        columns.append((column.fill_null(empty[name]) if name in empty else column).to_pylist())
+    return [encode(values) + b"\n" for values in zip(*columns, strict=True)]
 
 
 def _payloads(
     plan: ShardPlan,
     spans: dict[tuple[str, int], tuple[Path, list[bytes]]],
-    *,
-    root: str,
-    dataset: Path,
-    attempt: int,
+    shared: dict[str, Any],
 ) -> list[dict[str, Any]]:
     payloads = []
     ends: dict[tuple[str, int], int] = {}
@@ -129,9 +152,7 @@ def _payloads(
                 "start": start,
                 "stop": start + len(data),
                 "rows_digest": hashlib.sha256(data).hexdigest(),
-                "root": root,
-                "out": str(dataset),
-                "attempt": attempt,
+                **shared,
             }
         )
     return payloads

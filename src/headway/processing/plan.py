@@ -118,10 +118,9 @@ def plan(
     if num_shards < 1:
         raise ValueError(f"num_shards must be at least 1, got {num_shards!r}")
     by_key = _sorted_by_key(table)
-    of_row = np.asarray(table.column("channel").to_numpy(zero_copy_only=False))[by_key]
     rows: dict[tuple[str, int], NDArray[np.int64]] = {}
     for channel in channels:
-        chosen = by_key[of_row == channel]
+        chosen = by_key[_is_in(table, channel)[by_key]]
         shards = assign(_columns(table, chosen), num_shards=num_shards, algorithm=algorithm)
         grouped = np.argsort(shards, kind="stable")
         edges = np.searchsorted(shards[grouped], np.arange(num_shards + 1))
@@ -141,6 +140,13 @@ def _sorted_by_key(table: Any) -> NDArray[np.int64]:
     import pyarrow.compute as pc
 
     return np.asarray(pc.sort_indices(table.column("key")).to_numpy(), dtype=np.int64)
+
+
+def _is_in(table: Any, channel: str) -> NDArray[np.bool_]:
+    import pyarrow.compute as pc
+
+    found = pc.equal(table.column("channel").cast("string"), channel).fill_null(False)
+    return np.asarray(found.to_numpy(zero_copy_only=False), dtype=np.bool_)
 
 
 def _columns(table: Any, chosen: NDArray[np.int64]) -> Rows:

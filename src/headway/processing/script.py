@@ -34,6 +34,8 @@ from headway.processing.listing import Row, item_of, part_path, read_rows
 from headway.processing.sources import check_file, check_still
 from headway.processing.store import Finished, finished, sync_folder, write_columns, write_names, write_result
 from headway.records import plain
+from headway.worker.environment import arguments, variable
+from headway.worker.ticket import workplace
 
 _TAIL = 20  # lines of the script's output in an error
 _POLL_S = 0.2
@@ -41,8 +43,7 @@ _POLL_S = 0.2
 
 def script_runner(context: Any) -> Callable[[Mapping[str, Any], Any], dict[str, Any]]:
     """A function (payload, task) -> `PartResult` as plain JSON, that runs the script for one part after another."""
-    program = context.ticket["program"]
-    script = Path(program["code"], program["entry_point"])
+    script = Path(workplace(context.ticket), context.ticket["program"]["entry_point"])
 
     def one_part(payload: Mapping[str, Any], task: Any) -> dict[str, Any]:
         shown: dict[str, Any] = plain(process_part(payload, script=script, context=context, task=task))
@@ -67,7 +68,9 @@ def process_part(payload: Mapping[str, Any], *, script: Path, context: Any, task
     excluded = dict.fromkeys(payload.get("exclude") or ())
     rows = [row for row in read_rows(payload) if row.key not in excluded]
     items = [item_of(row, root=payload["root"]) for row in rows]
-    status = [check_file(item.path, row) for item, row in zip(items, rows, strict=True)]
+    status = [
+        check_file(item.path, row, settled_ns=payload.get("settled_ns")) for item, row in zip(items, rows, strict=True)
+    ]
     stem.parent.mkdir(parents=True, exist_ok=True)
     work = stem.parent / f".{stem.name}.{os.getpid()}.work"
     shutil.rmtree(work, ignore_errors=True)
@@ -105,19 +108,18 @@ def _run(script: Path, *, source: Path, output: Path, payload: Mapping[str, Any]
     channel, settings = payload["channel"], dict(context.hyperparameters)
     environment = os.environ | {
         f"SM_CHANNEL_{channel.upper()}": str(source),
-        "SM_CHANNELS": json.dumps([channel]),
+        "SM_CHANNELS": variable([channel]),
         "SM_OUTPUT_DATA_DIR": str(output),
         "SM_OUTPUT_DIR": str(output),
-        "SM_HPS": json.dumps(settings, sort_keys=True),
+        "SM_HPS": variable(settings),
         "PYTHONPATH": os.pathsep.join(filter(None, [str(script.parent), os.environ.get("PYTHONPATH", "")])),
         "PYTHONUNBUFFERED": "1",
     }
-    environment |= {f"SM_HP_{name.upper()}": json.dumps(value) for name, value in settings.items()}
-    arguments = [str(part) for name in sorted(settings) for part in (_option(name), settings[name])]
+    environment |= {f"SM_HP_{name.upper()}": variable(value) for name, value in settings.items()}
     log = output.parent / "log.txt"
     with open(log, "wb") as file:
         process = subprocess.Popen(
-            [sys.executable, str(script), *arguments],
+            [sys.executable, str(script), *arguments(settings)],
             cwd=script.parent, env=environment, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT,
         )  # fmt: skip
         code = _wait(process, task=task)
@@ -230,7 +232,3 @@ def _take_files(output: Path, files: list[Path], *, stem: Path, path: str) -> Pa
     shutil.rmtree(stem, ignore_errors=True)
     os.replace(output, stem)
     return PartInfo(path=path, rows=0, sum=f"{total % (1 << 256):064x}", size_bytes=size, files=tuple(names))
-
-
-def _option(name: str) -> str:
-    return f"-{name}" if len(name) == 1 else f"--{name}"

@@ -68,6 +68,7 @@ def _train(training: TrainingContext, target: Any) -> tuple[Any, dict[str, float
     keywords = dict(training.hyperparameters)
     if "context" in _parameters(target):
         keywords["context"] = training
+        _ = training.should_stop  # from now on SIGTERM asks, and does not kill: the function can look
     return _sorted_out(target(**keywords))
 
 
