@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 RESAMPLES = 1_000
 LEVEL = 0.95
+_SLOW_RESAMPLES = 400  # of metrics that scikit-learn computes anew for each resample
 _MAX_DRAWS = 50_000_000
 
 
@@ -33,6 +34,7 @@ class Comparison(Record):
 
     Args:
         candidate, champion: ids of the evaluations.
+        candidate_model, champion_model: what they scored.
         metric: `test:accuracy`.
         candidate_value, champion_value: of the metric.
         difference: candidate minus champion.
@@ -48,6 +50,8 @@ class Comparison(Record):
     schema: int = 1
     candidate: str
     champion: str
+    candidate_model: str
+    champion_model: str
     metric: str
     candidate_value: float
     champion_value: float
@@ -111,6 +115,8 @@ def compare(
     channel, _, short = name.rpartition(":")
     ours, theirs = _paired(predictions, channel, candidate, champion)
     count = max(100, min(resamples, _MAX_DRAWS // max(1, ours.num_rows)))
+    if short not in ("accuracy", "log_loss"):
+        count = min(count, _SLOW_RESAMPLES)
     low, high = _interval(short, ours, theirs, candidate, champion, count=count, seed=seed)
     split = _split(ours, theirs, candidate, champion) if candidate.task == "classification" else None
     p_value = _mcnemar(*split) if split is not None and short == "accuracy" else None
@@ -118,6 +124,8 @@ def compare(
         Comparison(
             candidate=candidate.id,
             champion=champion.id,
+            candidate_model=candidate.model,
+            champion_model=champion.model,
             metric=name,
             candidate_value=values[0],
             champion_value=values[1],

@@ -6,7 +6,7 @@ training, tuning. After: gates, comparison, `headway.registry`. Nothing but this
 
 Options of the job (plain JSON):
     model: absolute path of the model's folder.
-    model_ref: id of the job or version that it came from; the path when missing.
+    model_ref: id of the job or version that it came from; missing: told by the path.
     code: absolute path of the code that the model's classes come from; may be missing.
     metrics: names; missing: the default ones.
     samples: number of sample predictions (24).
@@ -200,7 +200,7 @@ def _write(
     given = options.get("dataset") or {}
     evaluation = Evaluation(
         id=context.job,
-        model=str(options.get("model_ref") or options["model"]),
+        model=str(options.get("model_ref") or _origin(Path(options["model"]))),
         model_digest=model.info.digest,
         dataset=str(given.get("id") or dataset.dataset.id),
         dataset_digest=str(given.get("digest") or dataset.dataset.digest),
@@ -219,6 +219,12 @@ def _write(
     temporary.write_bytes(pretty(evaluation))
     os.replace(temporary, output / Path(EVALUATION_FILE).name)
     return results.metrics
+
+
+def _origin(folder: Path) -> str:
+    """Id of the job that a model's folder belongs to, else the folder's name: records hold no path of a machine."""
+    parts = folder.parts
+    return parts[parts.index("jobs") + 1] if "jobs" in parts[:-1] else folder.name
 
 
 def _last(table: pa.Table) -> pa.Table:

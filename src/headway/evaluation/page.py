@@ -13,6 +13,7 @@ from pathlib import Path
 
 from headway.evaluation.compare import Comparison
 from headway.evaluation.evaluation import Confusion, Evaluation, Sample
+from headway.evaluation.metrics import METRICS
 
 MAX_PICTURE_BYTES = 400_000
 MAX_TEXT = 400
@@ -93,7 +94,8 @@ def _subtitle(evaluation: Evaluation) -> str:
 
 
 def _cards(evaluation: Evaluation) -> str:
-    short = list(dict.fromkeys(name.rpartition(":")[2] for name in evaluation.metrics))
+    found = {name.rpartition(":")[2] for name in evaluation.metrics}
+    short = [name for name in METRICS if name in found] + sorted(found - set(METRICS))
     cards = []
     for name in short:
         test, validation = (evaluation.metrics.get(f"{channel}:{name}") for channel in ("test", "validation"))
@@ -109,7 +111,7 @@ def _cards(evaluation: Evaluation) -> str:
 def _comparison(comparison: Comparison | None) -> str:
     if comparison is None:
         return ""
-    return f'<div class="note"><b>Against {_text(comparison.champion)}</b><p>{_text(comparison.text)}</p></div>'
+    return f'<div class="note"><b>Against {_text(comparison.champion_model)}</b><p>{_text(comparison.text)}</p></div>'
 
 
 def _notes(evaluation: Evaluation) -> str:
@@ -134,7 +136,8 @@ def _figure(sample: Sample, raw: Raw | None, evaluation: Evaluation) -> str:
     is_class = evaluation.task == "classification"
     wrong = is_class and not sample.is_right
     verdict = ("&#10007; wrong" if wrong else "&#10003; right") if is_class else ""
-    truth = f"is <b>{_text(sample.true)}</b>" if wrong or not is_class else ""
+    word = "instead of" if is_class else "true value"
+    truth = f"{word} <b>{_text(sample.true)}</b>" if wrong or not is_class else ""
     sure, bar = "", ""
     if sample.probability is not None:
         percent = max(0.0, min(100.0, 100.0 * sample.probability))
@@ -213,8 +216,8 @@ def _confusion(confusion: Confusion) -> str:
         lines.append(f'<tr><th scope="row">{_text(label)}</th>{cells}<td class="share">{share}</td></tr>')
     return (
         f'<div class="scroll"><table class="confusion"><thead><tr><th></th><th class="axis" colspan="{width}">'
-        f'predicted &#8594;</th></tr><tr><th class="axis">true &#8595;</th>{heads}<th></th></tr></thead>'
-        f"<tbody>{''.join(lines)}</tbody></table></div>"
+        f'predicted &#8594;</th></tr><tr><th class="axis">true &#8595;</th>{heads}<th class="share">right</th>'
+        f"</tr></thead><tbody>{''.join(lines)}</tbody></table></div>"
     )
 
 

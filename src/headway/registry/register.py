@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from headway.errors import NotFoundError, WorkspaceError
+from headway.errors import FencedError, NotFoundError, WorkspaceError
 from headway.evaluation.evaluation import EVALUATION_FILE, GOLDEN_FOLDER, Evaluation, output_folder
 from headway.evaluation.gates import BetterThanChampion, Gate, GateResult, check, require
 from headway.models.description import ModelInfo, adopt, describe
@@ -206,6 +206,8 @@ def _make_whole(
             outcome = seal(files, folder, attempt=attempt)
             publish(files, ledger, lease, folder, outcome)
             sweep(files, folder, keep={attempt}, older_than_s=0.0)
+        except FencedError:
+            continue  # another driver took it over and makes it whole
         finally:
             ledger.release(lease)
 
