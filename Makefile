@@ -38,7 +38,7 @@ bench: env ## measure against peers; writes docs/benchmarks.md
 	@exec $(RUN) -m benchmarks $(ARGS)
 
 docs: env ## build the pages into site/
-	@exec $(RUN) -m sphinx -q -W --keep-going -b html -d build/doctrees docs site && echo "open site/index.html"
+	@$(RUN) -m sphinx -q -W --keep-going -b html -d build/doctrees docs site && echo "the pages are in site/index.html"
 
 lock: need-python ## choose the newest versions again
 	@exec $(PYTHON) tools/lock.py
