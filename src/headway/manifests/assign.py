@@ -12,12 +12,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from headway.manifests.columns import Codes
+from headway.manifests.columns import Channels, Codes
 from headway.manifests.keyhash import Hashes, priorities
 from headway.manifests.quotas import quota, share_out
 from headway.manifests.split import CHANNELS, Split
 
-Channels = npt.NDArray[np.int8]
 Counts = npt.NDArray[np.int64]
 
 _NONE = -1

@@ -20,9 +20,9 @@ from headway.errors import FencedError
 from headway.manifests.contents import divide, gather, lookup_of
 from headway.manifests.listing import Progress
 from headway.manifests.manifest import KIND, Manifest, folder_of, id_of, published, read_manifest, relocated
-from headway.manifests.publish import finish, write_version
+from headway.manifests.publish import Version, finish, write_version
 from headway.manifests.relocate import relocate
-from headway.manifests.rules import Table, compile_rule
+from headway.manifests.rules import Rules, Table
 from headway.manifests.split import Split
 from headway.stores.commit import republish
 from headway.stores.files import Files
@@ -69,51 +69,37 @@ def build(
     Guarantees:
         One version for the same input, also when several processes build at once.
     """
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
+    if not _NAME.fullmatch(str(name)):
         raise ValueError(
-            f"the name of a manifest is up to 80 letters, digits, '.', '_' and '-', the first a letter or digit; got {name!r}"
+            "the name of a manifest has up to 80 letters, digits, '.', '_' and '-', the first a letter or digit; "
+            f"got {name!r}"
         )
-    split = split or Split()
-    rule = compile_rule(label)
-    group = compile_rule(split.group, field="group") if split.group is not None else None
-    started, contents = clock(), None
+    rules, started, contents = Rules(label, split or Split()), clock(), None
     while True:
         newest, parent = ledger.entry(KIND, name), _newest_published(files, ledger, name)
         if contents is None or contents.parent_id != (parent.id if parent else None):
-            contents = gather(files, source_url, rule=rule, group=group, parent=parent, progress=progress, clock=clock)
-        wanted = lookup_of(contents, rule=rule, split=split)
-        if newest is not None and newest.lookup == wanted:
-            made = _existing(files, ledger, newest.version, name=name)
+            contents = gather(files, source_url, rules=rules, parent=parent, progress=progress, clock=clock)
+        wanted, divided = lookup_of(contents, rules), None
+        entry = newest if newest is not None and newest.lookup == wanted else None
+        if entry is not None:
+            made = _existing(files, ledger, entry.version, name=name)
             if made is not None:
                 finish(files, ledger, made)
                 return _seen_at(ledger, made, contents.url)
-            entry, divided = newest, None
         else:
-            divided = divide(contents, files=files, parent=parent, split=split, group=group)
+            divided = divide(contents, rules, files=files, parent=parent)
             entry = _reserve(files, ledger, name, newest, wanted, progress)
-        lease = ledger.claim(entry.id) if entry is not None else None
+            if entry is None:
+                continue  # another builder was faster: see what it made
+        lease = ledger.claim(entry.id)
         if lease is None:
-            if entry is not None:
-                _follow(files, ledger, entry, progress)
+            _follow(files, ledger, entry, progress)
             continue
         try:
-            if not _still(files, ledger, entry, parent):
-                continue
-            divided = divided or divide(contents, files=files, parent=parent, split=split, group=group)
-            return write_version(
-                files,
-                ledger,
-                lease,
-                entry,
-                contents=contents,
-                divided=divided,
-                parent=parent,
-                rule=rule,
-                group=group,
-                split=split,
-                started=started,
-                clock=clock,
-            )
+            if _still(files, ledger, entry, parent):
+                divided = divided or divide(contents, rules, files=files, parent=parent)
+                version = Version(entry=entry, lease=lease, parent=parent, started=started)
+                return write_version(files, ledger, version, contents, divided, rules=rules, clock=clock)
         except FencedError:
             continue  # another builder has taken over: see what it makes
         finally:
@@ -159,9 +145,8 @@ def _reserve(
             ledger.release(guard)
 
 
-def _still(files: Files, ledger: Ledger, entry: Entry | None, parent: Manifest | None) -> bool:
+def _still(files: Files, ledger: Ledger, entry: Entry, parent: Manifest | None) -> bool:
     """Whether this is still the newest version, unpublished, and its parent the newest published one."""
-    assert entry is not None
     newest = ledger.entry(KIND, entry.name)
     before = _newest_published(files, ledger, entry.name)
     return newest is not None and newest.version == entry.version and before == parent

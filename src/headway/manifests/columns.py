@@ -14,12 +14,14 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from headway.manifests.split import CHANNELS
 from headway.records import digest_of
 
 Bytes = npt.NDArray[np.uint8]
 Offsets = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 Codes = npt.NDArray[np.int32]
+Channels = npt.NDArray[np.int8]
 
 _ROWS = 131_072
 
@@ -74,3 +76,13 @@ def lookup(keys: npt.NDArray[Any], values: npt.NDArray[Any], wanted: npt.NDArray
     at = np.searchsorted(ranked, wanted, side="right") - 1
     found = (at >= 0) & (ranked[at] == wanted)
     return np.where(found, values[order[at]], np.asarray(missing, values.dtype))
+
+
+def channel_codes(column: Any) -> Channels:
+    """The codes of a column of channel names; -1 for none."""
+    column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    if not pa.types.is_dictionary(column.type):
+        column = column.dictionary_encode()
+    table = np.array([CHANNELS.index(name) for name in column.dictionary.to_pylist()] + [-1], np.int8)
+    codes: Channels = table[np.asarray(column.indices.fill_null(len(table) - 1))]
+    return codes

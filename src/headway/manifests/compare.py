@@ -11,8 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from headway.manifests.columns import lookup, texts
-from headway.manifests.inherit import channel_codes
+from headway.manifests.columns import channel_codes, lookup, texts
 from headway.manifests.keyhash import hash_column
 from headway.manifests.manifest import Manifest
 from headway.manifests.split import CHANNELS

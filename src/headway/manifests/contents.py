@@ -15,8 +15,8 @@ import numpy as np
 import pyarrow as pa
 
 from headway.errors import ManifestError, ShortfallError
-from headway.manifests.assign import Channels, Counts, assign, count
-from headway.manifests.columns import Codes, digest_columns
+from headway.manifests.assign import Counts, assign, count
+from headway.manifests.columns import Channels, Codes, digest_columns
 from headway.manifests.digests import add_digests
 from headway.manifests.inherit import Placed, hash_contents, units_of
 from headway.manifests.inventory import is_inventory, read_inventory
@@ -24,7 +24,7 @@ from headway.manifests.keyhash import Hashes, hash_column
 from headway.manifests.listing import CONFLICT, OK, STATUSES, UNMATCHED, Listing, Progress, list_files
 from headway.manifests.manifest import Manifest
 from headway.manifests.report import class_table, text_table
-from headway.manifests.rules import Labelled, Rule, explain_mismatch
+from headway.manifests.rules import Labelled, Rule, Rules, explain_mismatch
 from headway.manifests.split import CHANNELS, Split
 from headway.records import digest_of, plain
 from headway.stores.files import Files
@@ -85,8 +85,7 @@ def gather(
     files: Files,
     source_url: str | Path | Files,
     *,
-    rule: Rule,
-    group: Rule | None,
+    rules: Rules,
     parent: Manifest | None,
     progress: Progress | None,
     clock: Callable[[], float] = time.time,
@@ -96,22 +95,22 @@ def gather(
     Raises:
         ManifestError: there are no files, or none that the rule matches and that can be read.
     """
-    source = source_url if isinstance(source_url, Files) else None
-    kind, reused = "files", 0
-    if source is None and is_inventory(source_url):
-        kind, url = "inventory", str(source_url)
+    source: Files | None = None
+    kind, url, reused = "inventory", str(source_url), 0
+    if not isinstance(source_url, Files) and is_inventory(source_url):
         listing = read_inventory(url, clock=clock)
     else:
-        source = source or Files(str(source_url))
-        url = source.url
+        source = source_url if isinstance(source_url, Files) else Files(source_url)
+        kind, url = "files", source.url
         listing = list_files(source, leave_out=files, progress=progress, clock=clock)
-    labelled = rule.column(listing.keys)
+    _check_text(url)
+    labelled = rules.label.column(listing.keys)
     _set_unmatched(listing, labelled, "")
-    groups = group.column(listing.keys) if group is not None else None
+    groups = rules.group.column(listing.keys) if rules.group is not None else None
     if groups is not None:
-        _set_unmatched(listing, groups, f"its key has no group by the rule {str(group)!r}")
-    _check_matches(listing, labelled, rule, url)
-    if source is not None and kind == "files":
+        _set_unmatched(listing, groups, f"its key has no group by the rule {str(rules.group)!r}")
+    _check_matches(listing, labelled, rules.label, url)
+    if source is not None:
         table = parent.table(files) if parent is not None and parent.kind == "files" else None
         listed_at = parent.listed_at if parent is not None else 0.0
         reused = add_digests(listing, source, parent=table, parent_listed_at=listed_at, progress=progress)
@@ -124,6 +123,15 @@ def gather(
         parent_id=parent.id if parent is not None else None,
         num_reused=reused,
     )
+
+
+def _check_text(url: str) -> None:
+    try:
+        url.encode()
+    except UnicodeEncodeError as error:
+        raise ManifestError(
+            f"the path of the data, {url!r}, is no valid UTF-8 and cannot stand in a manifest: rename the folder"
+        ) from error
 
 
 def _set_unmatched(listing: Listing, found: Labelled, why: str) -> None:
@@ -145,21 +153,23 @@ def _check_matches(listing: Listing, labelled: Labelled, rule: Rule, url: str) -
         raise explain_mismatch(rule, keys, source=url, num_files=len(listing))
 
 
-def lookup_of(contents: Contents, *, rule: Rule, split: Split) -> str:
+def lookup_of(contents: Contents, rules: Rules) -> str:
     """The digest of all that decides what a manifest is: the same again gives the same version."""
     listing = contents.listing
     rows = {"key": listing.keys, "size": listing.sizes, "digest": listing.digests, "status": listing.status}
-    return digest_of({"way": _WAY, "rows": digest_columns(rows), "label": plain(rule.record), "split": plain(split)})
+    return digest_of(
+        {"way": _WAY, "rows": digest_columns(rows), "label": plain(rules.label.record), "split": plain(rules.split)}
+    )
 
 
-def divide(contents: Contents, *, files: Files, parent: Manifest | None, split: Split, group: Rule | None) -> Divided:
+def divide(contents: Contents, rules: Rules, *, files: Files, parent: Manifest | None) -> Divided:
     """Give each file its label code and its channel.
 
     Raises:
         ManifestError: nothing can be read, one class only, one content under two labels.
         ShortfallError: a class has too few files in a channel.
     """
-    listing = _copy_of(contents.listing)
+    listing, split = _copy_of(contents.listing), rules.split
     names, labels = _label_codes(contents.labelled, parent.labels if parent is not None else {})
     codes = contents.labelled.sorted({name: i for i, name in enumerate(names)})
     _check_classes(listing, codes, names, contents.url)
@@ -172,7 +182,7 @@ def divide(contents: Contents, *, files: Files, parent: Manifest | None, split: 
         keys=keys,
         contents=contents.contents[rows],
         by=split.by,
-        group=group,
+        group=rules.group,
         groups=groups[rows] if groups is not None else None,
         placed=placed,
     )
@@ -228,8 +238,8 @@ def _check_classes(listing: Listing, codes: Codes, names: list[str], url: str) -
     if len(names) < 2:
         key = listing.keys[int(np.argmax(codes == usable[0]))].as_py()
         raise ManifestError(
-            f"all files in {url} have one label, {names[usable[0]]!r} (for instance {key!r}): a model needs at least two "
-            "classes. If the classes lie elsewhere in the key, change the label rule, for instance "
+            f"all files in {url} have one label, {names[usable[0]]!r} (for instance {key!r}): a model needs at least "
+            "two classes. If the classes lie elsewhere in the key, change the label rule, for instance "
             f"label='{names[usable[0]]}/{{label}}/*'; if a class is missing, add its files"
         )
 
@@ -255,7 +265,7 @@ def _settle_conflicts(listing: Listing, contents: Hashes, codes: Codes, names: l
         return
     more = f" ({len(bad)} such contents in all)" if len(bad) > 1 else ""
     raise ManifestError(
-        f"one content lies under two labels{more}: {pair[0][0]!r} is {pair[0][1]!r} and {pair[1][0]!r} is {pair[1][1]!r}. "
+        f"one content lies under two labels{more}: {pair[0][0]!r} is {pair[0][1]!r}, {pair[1][0]!r} is {pair[1][1]!r}. "
         "Remove the wrong copy; or leave such files out with Split(conflicts='exclude'), "
         "or keep them, in one channel, with Split(conflicts='keep')"
     )
@@ -269,15 +279,16 @@ def _set_aside(listing: Listing, rows: Any, why: str) -> None:
 def _check_minimum(counts: Counts, names: list[str], split: Split, url: str) -> None:
     """Each class has its minimum in each channel that has a share."""
     wanted = np.array([split.at_least if share else 0 for share in split.shares()])
-    short = (counts < wanted).any(axis=1)
-    if not short.any():
+    short: list[bool] = np.any(counts < wanted, axis=1).tolist()
+    if not any(short):
         return
     table = class_table(counts, names)
     missing = [row for row, bad in zip(table, short, strict=True) if bad]
     needed = split.at_least * int((wanted > 0).sum())
     shown = ", ".join(f"{row['label']!r} ({sum(int(str(row[c])) for c in CHANNELS)})" for row in missing[:5])
     raise ShortfallError(
-        f"{len(missing)} of {len(names)} classes in {url} have fewer than {split.at_least} files in a channel: {shown}\n"
+        f"{len(missing)} of {len(names)} classes in {url} have fewer than {split.at_least} files in a channel: "
+        f"{shown}\n"
         f"{text_table(missing if len(table) > 40 else table)}\n"
         f"a class needs at least {needed} usable files: add files, lower Split(at_least={split.at_least}), "
         "or leave the class out of the folder",

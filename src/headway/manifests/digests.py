@@ -3,8 +3,8 @@
 In: a `Listing` and where its files lie; the table of the parent version. Out: the digests, and status `unreadable` for
 files that cannot be read. Before: `headway.manifests.listing`; next: `headway.manifests.assign`.
 
-A digest is taken over when path, size, modification time and inode are the same, and the file was not changed within two
-seconds before the parent's listing began (a file may change twice within one tick of the clock of a file system).
+A digest is taken over when path, size, modification time and inode are the same, and the file was not changed within
+two seconds before the parent's listing began (a file may change twice within one tick of a file system's clock).
 """
 
 from __future__ import annotations
@@ -80,7 +80,8 @@ def _from_parent(
     index = np.maximum(at, 0)
 
     def column(name: str) -> npt.NDArray[Any]:
-        return np.asarray(parent[name].to_numpy())[index]
+        values: npt.NDArray[Any] = np.asarray(parent[name].to_numpy())[index]
+        return values
 
     mtimes = column("mtime_ns")
     same = there & (column("size_bytes") == listing.sizes[rows]) & (mtimes == listing.mtimes[rows])

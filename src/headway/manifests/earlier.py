@@ -1,4 +1,4 @@
-"""What earlier versions have placed and the newest one has no more: kept, so that what comes back returns to its channel.
+"""What earlier versions placed and the newest one has no more: kept, so that what comes back returns to its channel.
 
 In: the parent's table and its `earlier.parquet`, and the columns of now. Out: the next `earlier.parquet`. A file whose
 content changed leaves its old content here: a copy of it that turns up later goes to the same channel.
@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from headway.manifests.columns import texts
-from headway.manifests.inherit import channel_codes
+from headway.manifests.columns import channel_codes, texts
 from headway.manifests.keyhash import Hashes, hash_column
 
 COLUMNS = ("key", "label", "code", "channel", "unit", "digest")

@@ -4,9 +4,9 @@ In: keys, contents and groups of the files of now, and the table of the parent (
 Out: `Units`: one value per file for everything that must lie in one channel, the channel that it already has, and the
 files that no channel can take without a leak. Next: `headway.manifests.assign`.
 
-A file that was placed once keeps its channel: by its key, by its content (a renamed file, a copy) and by its group, also
-when it was removed in between. Where these disagree (a test file overwritten with the content of a training file) the
-file is set aside as `conflict` and reported; nothing ever moves.
+A file that was placed once keeps its channel: by its key, by its content (a renamed file, a copy) and by its group,
+also when it was removed in between. Where these disagree (a test file overwritten with the content of a training file)
+the file is set aside as `conflict` and reported; nothing ever moves.
 """
 
 from __future__ import annotations
@@ -14,16 +14,14 @@ from __future__ import annotations
 from typing import Any, final
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from headway.errors import ManifestError
-from headway.manifests.columns import Bools, lookup, texts
+from headway.manifests.columns import Bools, Channels, channel_codes, lookup, texts
 from headway.manifests.keyhash import Hashes, hash_column
 from headway.manifests.rules import Rule
 from headway.manifests.split import CHANNELS
 
-Channels = npt.NDArray[np.int8]
 _NONE = np.int8(-1)
 
 
@@ -65,15 +63,6 @@ class Placed:
             contents=np.concatenate(contents) if contents else np.zeros(0, np.uint64),
             channels=np.concatenate(channels) if channels else np.zeros(0, np.int8),
         )
-
-
-def channel_codes(column: Any) -> Channels:
-    """The codes of a column of channel names; -1 for none."""
-    column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    if not pa.types.is_dictionary(column.type):
-        column = column.dictionary_encode()
-    table = np.array([CHANNELS.index(name) for name in column.dictionary.to_pylist()] + [-1], np.int8)
-    return table[np.asarray(column.indices.fill_null(len(table) - 1))]
 
 
 def hash_contents(digests: Any) -> Hashes:

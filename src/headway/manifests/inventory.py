@@ -1,7 +1,7 @@
 """A ready listing as input: a Parquet or CSV file with the columns `key`, `size` and, if there is one, `etag`.
 
-In: the URL of the inventory. Out: a `Listing`, as if the files had been listed. Their content is known by its etag, if at
-all (`etag:...` in the digest column): good for keeping copies together, not for checking what is read later.
+In: the URL of the inventory. Out: a `Listing`, as if the files had been listed. Their content is known by its etag, if
+at all (`etag:...` in the digest column): good for keeping copies together, not for checking what is read later.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
-"""What files there are: a folder or any fsspec URL, as columns sorted by key.
+r"""What files there are: a folder or any fsspec URL, as columns sorted by key.
 
 In: `Files` on the data. Out: `Listing`. Next: `headway.manifests.digests`, `headway.manifests.rules`.
 
-Local folders are read with `os.scandir`. A link to a file counts as the file's content; a link to a folder is followed
-unless it leads back to a folder above it. Nothing is dropped in silence: folders that cannot be read, loops, names that
-are no valid UTF-8, files that vanish, sockets and the like are rows or notes of their own.
+Local folders are read with `os.scandir`. A link to a file counts as the file's content; a link to a folder is followed,
+unless it leads back to a folder above it. Nothing is dropped in silence: folders that cannot be read, loops,
+names that are no valid UTF-8, files that vanish, sockets and the like are rows or notes of their own.
 
-Names that are no valid UTF-8: a manifest is JSON and goes to object stores, and both can hold UTF-8 only. Such a file is
-a row with status `unreadable`, its name written with backslashes (`caf\\udce9.png`), and the note says to rename it.
+Names that are no valid UTF-8: a manifest is JSON and goes to object stores, and both hold UTF-8 only. Such a file is a
+row with status `unreadable`, its name written with backslashes (`caf\udce9.png`), and the note says to rename it.
 """
 
 from __future__ import annotations
@@ -223,5 +223,5 @@ def _is_broken(name: str) -> bool:
 
 
 def escaped(name: str) -> str:
-    """A name in which bytes that are no UTF-8 are written as `\\udce9`."""
+    r"""A name in which bytes that are no UTF-8 are written as `\udce9`."""
     return name.encode("utf-8", "backslashreplace").decode()

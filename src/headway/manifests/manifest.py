@@ -108,7 +108,7 @@ class Manifest(Record):
         return self._read(files, "table.parquet", channel=channel, columns=columns)
 
     def earlier(self, files: Files) -> Any:
-        """What versions before had placed and this one has no more: key, label, code, channel, unit, digest, version."""
+        """What versions before had placed and this one has no more: see `headway.manifests.earlier.SCHEMA`."""
         return self._read(files, "earlier.parquet")
 
     def report(self, files: Files) -> dict[str, Any]:

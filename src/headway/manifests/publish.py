@@ -1,17 +1,16 @@
 """Write one version of a manifest and publish it through the commit protocol.
 
-In: `Contents` and `Divided`. Out: the files of the version, its record, its edges. Before: `headway.manifests.contents`.
+In: `Contents` and `Divided` (`headway.manifests.contents`). Out: the files of the version, its record, its edges.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from headway.manifests.columns import digest_columns
 from headway.manifests.compare import difference
@@ -19,12 +18,12 @@ from headway.manifests.contents import Contents, Divided
 from headway.manifests.earlier import earlier_rows
 from headway.manifests.listing import STATUSES
 from headway.manifests.manifest import Channel, Manifest, folder_of, id_of
-from headway.manifests.report import describe, status_counts, warnings_of
-from headway.manifests.rules import Rule
-from headway.manifests.split import CHANNELS, Split
-from headway.manifests.table import SCHEMA, write_channels, write_labels, write_table
+from headway.manifests.report import describe, warnings_of
+from headway.manifests.rules import Rules
+from headway.manifests.split import CHANNELS
+from headway.manifests.table import SCHEMA, with_metadata, write_channels, write_labels, write_table
 from headway.records import digest_of, pretty
-from headway.stores.commit import publish, seal
+from headway.stores.commit import publish, seal, verify
 from headway.stores.files import Files
 from headway.stores.ledger import Edge, Entry, Lease, Ledger
 
@@ -62,19 +61,25 @@ def table_of(divided: Divided) -> Any:
     )
 
 
+@final
+class Version:
+    """The version that is being written: its entry, the right to write it, what it follows, when it began."""
+
+    def __init__(self, *, entry: Entry, lease: Lease, parent: Manifest | None, started: float) -> None:
+        self.entry, self.lease, self.parent, self.started = entry, lease, parent, started
+        self.home = folder_of(entry.name, entry.version)
+        self.attempt = lease.epoch
+        self.folder = f"{self.home}/attempts/{self.attempt}"
+
+
 def write_version(
     files: Files,
     ledger: Ledger,
-    lease: Lease,
-    entry: Entry,
-    *,
+    version: Version,
     contents: Contents,
     divided: Divided,
-    parent: Manifest | None,
-    rule: Rule,
-    group: Rule | None,
-    split: Split,
-    started: float,
+    *,
+    rules: Rules,
     clock: Callable[[], float],
 ) -> Manifest:
     """Write all files of a version below an attempt of its own and publish it.
@@ -82,47 +87,68 @@ def write_version(
     Raises:
         FencedError: another builder has taken this version over; nothing was published.
     """
-    folder = f"{folder_of(entry.name, entry.version)}/attempts/{lease.epoch}"
-    if files.exists(folder):
-        files.remove(folder)
-
-    def create(name: str) -> BinaryIO:
-        return files.open(f"{folder}/{name}", "wb")
-
-    table = table_of(divided)
-    url = contents.url
-    prefix = url if contents.kind == "files" else url.rpartition("/")[0]
-    prefix = prefix.rstrip("/") + "/"
-    with create("table.parquet") as stream:
-        write_table(table, stream)
-    write_channels(table, prefix=prefix, create=create)
-    with create("labels.json") as stream:
-        write_labels(divided.labels, stream)
-    ledger.heartbeat(lease)
-    inside = pc.is_valid(table["channel"])
-    whole = bool(pc.all(inside).as_py())
-    kept = table if whole else table.filter(inside)
+    if files.exists(version.folder):
+        files.remove(version.folder)
+    parent, table = version.parent, table_of(divided)
+    prefix = (contents.url if contents.kind == "files" else contents.url.rpartition("/")[0]).rstrip("/") + "/"
     before = parent.table(files) if parent is not None else None
-    with create("earlier.parquet") as stream:
-        left = earlier_rows(
-            parent=before,
-            before=parent.earlier(files) if parent is not None else None,
-            version=parent.version if parent is not None else 0,
-            keys=kept["key"].chunk(0) if kept["key"].num_chunks == 1 else kept["key"].combine_chunks(),
-            digests=kept["digest"].chunk(0) if kept["digest"].num_chunks == 1 else kept["digest"].combine_chunks(),
-        )
-        write_table(left, stream)
+    _write_files(files, version, divided, table, before=before, prefix=prefix)
+    ledger.heartbeat(version.lease)
     report = describe(
         listing=divided.listing,
         labels=divided.names,
         codes=divided.codes,
         channels=divided.channels,
-        split=split,
+        split=rules.split,
         contents=contents.contents,
         difference={"parent": parent.id, **difference(before, table)} if parent is not None else None,
     )
-    channels = _channels(divided)
-    manifest = Manifest(
+    manifest = _record(version, contents, divided, report, rules=rules, prefix=prefix, now=clock())
+    report |= {"manifest": manifest.id, "reused_digests": contents.num_reused, "wall_s": manifest.wall_s}
+    files.write(f"{version.folder}/report.json", pretty(report))
+    files.write(f"{version.folder}/manifest.json", pretty(manifest))
+    body = {"manifest": manifest.id, "digest": manifest.digest}
+    outcome = seal(files, version.home, attempt=version.attempt, body=body)
+    verify(files, version.home, attempt=version.attempt, outcome=outcome)
+    publish(files, ledger, version.lease, version.home, outcome, body=body)
+    finish(files, ledger, manifest)
+    return manifest
+
+
+def _write_files(files: Files, version: Version, divided: Divided, table: Any, *, before: Any, prefix: str) -> None:
+    def create(name: str) -> BinaryIO:
+        return files.open(f"{version.folder}/{name}", "wb")
+
+    with create("table.parquet") as stream:
+        write_table(with_metadata(table, prefix=prefix, labels=divided.labels), stream)
+    write_channels(table, prefix=prefix, create=create)
+    with create("labels.json") as stream:
+        write_labels(divided.labels, stream)
+    rows = pa.array(np.flatnonzero(divided.channels >= 0))
+    left = earlier_rows(
+        parent=before,
+        before=version.parent.earlier(files) if version.parent is not None else None,
+        version=version.parent.version if version.parent is not None else 0,
+        keys=divided.listing.keys.take(rows) if before is not None else None,
+        digests=divided.listing.digests.take(rows) if before is not None else None,
+    )
+    with create("earlier.parquet") as stream:
+        write_table(left, stream)
+
+
+def _record(
+    version: Version,
+    contents: Contents,
+    divided: Divided,
+    report: dict[str, Any],
+    *,
+    rules: Rules,
+    prefix: str,
+    now: float,
+) -> Manifest:
+    """The value that is stored as `manifest.json`."""
+    entry, channels = version.entry, _channels(divided)
+    return Manifest(
         id=id_of(entry.name, entry.version),
         name=entry.name,
         version=entry.version,
@@ -130,32 +156,24 @@ def write_version(
             {"channels": {name: part.digest for name, part in channels.items()}, "labels": divided.labels}
         ),
         lookup=entry.lookup,
-        attempt=lease.epoch,
-        source_url=url,
+        attempt=version.attempt,
+        source_url=contents.url,
         prefix=prefix,
         kind=contents.kind,
-        label=rule.record,
-        group=group.record if group is not None else None,
-        split=split,
+        label=rules.label.record,
+        group=rules.group.record if rules.group is not None else None,
+        split=rules.split,
         labels=divided.labels,
         channels=channels,
         counts=report["counts"],
         sizes=report["sizes"],
-        statuses=status_counts(divided.listing),
-        parent=parent.id if parent is not None else None,
+        statuses=report["statuses"],
+        parent=version.parent.id if version.parent is not None else None,
         listed_at=contents.listing.listed_at,
-        created_at=clock(),
-        wall_s=round(clock() - started, 3),
+        created_at=now,
+        wall_s=round(now - version.started, 3),
         warnings=warnings_of(report),
     )
-    report |= {"manifest": manifest.id, "reused_digests": contents.num_reused, "wall_s": manifest.wall_s}
-    files.write(f"{folder}/report.json", pretty(report))
-    files.write(f"{folder}/manifest.json", pretty(manifest))
-    home = folder_of(entry.name, entry.version)
-    outcome = seal(files, home, attempt=lease.epoch, body={"manifest": manifest.id, "digest": manifest.digest})
-    publish(files, ledger, lease, home, outcome, body={"manifest": manifest.id, "digest": manifest.digest})
-    finish(files, ledger, manifest)
-    return manifest
 
 
 def _channels(divided: Divided) -> dict[str, Channel]:

@@ -1,4 +1,4 @@
-"""What people should know of a manifest: counts, shares, what was left out and why, what changed since the version before.
+"""What people should know of a manifest: counts, shares, what was left out and why, what changed since its parent.
 
 In: the table of a manifest and of its parent. Out: the body of `report.json`, a plain dict:
 
@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from headway.manifests.assign import Channels, Counts, count
-from headway.manifests.columns import Codes
+from headway.manifests.assign import Counts, count
+from headway.manifests.columns import Channels, Codes
 from headway.manifests.keyhash import Hashes
 from headway.manifests.listing import CONFLICT, EMPTY, STATUSES, UNMATCHED, UNREADABLE, Listing
 from headway.manifests.quotas import quota

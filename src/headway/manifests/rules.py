@@ -3,8 +3,9 @@
 In: the keys as an Arrow column. Out: `Labelled`: the names that were found and the number of its name for each key.
 
 A pattern is matched against the whole key; one without a slash against the file's name, as in `.gitignore`.
-`{label}` is one folder or part of a name, as short as possible; `*` anything but a slash, `**` anything, `?` one letter.
-As in a shell, `*`, `**` and `?` do not match a leading dot: hidden files (`.DS_Store`) match no pattern and are reported.
+`{label}` is one folder or part of a name, as short as possible; `*` anything but a slash, `**` any folders and a name,
+`?` one letter. As in a shell, none of them matches a leading dot: hidden files (`.DS_Store`) match no pattern and are
+reported.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import numpy.typing as npt
 from headway.errors import ManifestError
 from headway.manifests.columns import Bytes, Codes, parts
 from headway.manifests.keyhash import hash_slices
-from headway.manifests.split import RuleRecord
+from headway.manifests.split import RuleRecord, Split
 from headway.records import digest_of
 
 Table = Mapping[str, str]
@@ -89,7 +90,8 @@ def compile_rule(rule: str | Table, *, field: str = "label") -> Rule:
         TypeError: it is neither text nor a mapping of texts.
     """
     if isinstance(rule, Mapping):
-        wrong = next((item for item in rule.items() if not all(isinstance(text, str) and text for text in item)), None)
+        texts: list[tuple[object, object]] = list(rule.items())
+        wrong = next((item for item in texts if not all(isinstance(text, str) and text for text in item)), None)
         if wrong:
             raise TypeError(f"{field}= as a table maps keys to names, both texts that are not empty; got {wrong!r}")
         return Rule(RuleRecord(kind="table", text=digest_of(dict(rule))), field, None, dict(rule))
@@ -98,6 +100,15 @@ def compile_rule(rule: str | Table, *, field: str = "label") -> Rule:
     if "(?P<" in rule:
         return Rule(RuleRecord(kind="regex", text=rule), field, _regex(rule, field), None)
     return Rule(RuleRecord(kind="pattern", text=rule), field, _pattern(rule, field), None)
+
+
+@final
+class Rules:
+    """All that the user chose for a manifest: how labels are found, how files are divided."""
+
+    def __init__(self, label: str | Table, split: Split) -> None:
+        self.label, self.split = compile_rule(label), split
+        self.group = compile_rule(split.group, field="group") if split.group is not None else None
 
 
 def from_record(record: RuleRecord, *, field: str = "label") -> Rule:

@@ -1,7 +1,7 @@
 """How the files of a manifest are divided over train, validation and test: the settings, as a record.
 
-In: numbers and patterns from the user. Out: `Split`, `RuleRecord`, `CHANNELS`. The arithmetic is in `headway.manifests.quotas` and
-`headway.manifests.assign`; nothing here imports numpy.
+In: numbers and patterns from the user. Out: `Split`, `RuleRecord`, `CHANNELS`. The arithmetic is in
+`headway.manifests.quotas` and `headway.manifests.assign`; nothing here imports numpy.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Split(Record):
 
     def __post_init__(self) -> None:
         for name in ("validation", "test"):
-            share = getattr(self, name)
+            share: object = getattr(self, name)
             if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share < 1:
                 raise ValueError(f"Split({name}=) is a share of 0 or more and below 1, for instance 0.1; got {share!r}")
         if self.validation + self.test >= 1:
@@ -50,19 +50,23 @@ class Split(Record):
                 f"validation={self.validation!r} and test={self.test!r} leave nothing for train: "
                 "choose shares whose sum is below 1"
             )
-        if isinstance(self.at_least, bool) or not isinstance(self.at_least, int) or self.at_least < 0:
+        if not _is_whole(self.at_least):
             raise ValueError(f"Split(at_least=) is a number of files, 0 or more; got {self.at_least!r}")
         if self.by not in ("content", "key"):
             raise ValueError(f"Split(by=) is 'content' or 'key' (for groups use group=); got {self.by!r}")
         if self.conflicts not in ("error", "exclude", "keep"):
             raise ValueError(f"Split(conflicts=) is 'error', 'exclude' or 'keep'; got {self.conflicts!r}")
-        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < 2**63:
+        if not _is_whole(self.seed) or self.seed >= 2**63:
             raise ValueError(f"Split(seed=) is a whole number of 0 or more, below 2**63; got {self.seed!r}")
 
     def shares(self) -> tuple[Fraction, Fraction, Fraction]:
         """The shares of train, validation and test as exact fractions of what was written (0.1 is one tenth)."""
         validation, test = Fraction(repr(self.validation)), Fraction(repr(self.test))
         return 1 - validation - test, validation, test
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 class RuleRecord(Record):

@@ -16,9 +16,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from headway.manifests.columns import parts, texts
+from headway.manifests.columns import channel_codes, is_sorted, parts, texts
 from headway.manifests.split import CHANNELS
-from headway.records import encode, pretty
+from headway.records import encode
 
 SCHEMA = pa.schema(
     [
@@ -39,6 +39,7 @@ SCHEMA = pa.schema(
 `headway.manifests.listing.STATUSES`."""
 
 _ROWS = 65_536
+_METADATA = b"headway"
 Opener = Callable[[str], BinaryIO]
 
 
@@ -68,21 +69,18 @@ def write_channels(table: Any, *, prefix: str, create: Opener) -> None:
         create: opens a file of that name for writing.
     """
     keys = texts(table["key"])
-    channel = table["channel"]
-    channel = channel.combine_chunks() if isinstance(channel, pa.ChunkedArray) else channel
-    names = channel.dictionary.to_pylist()
-    codes = np.asarray(channel.indices.fill_null(-1))
-    for name in CHANNELS:
-        rows = np.flatnonzero(codes == names.index(name)) if name in names else np.zeros(0, np.int64)
+    codes = channel_codes(table["channel"])
+    for code, name in enumerate(CHANNELS):
+        rows = np.flatnonzero(codes == code)
         with create(f"{name}.manifest") as stream:
-            stream.write(b"[\n" + encode({"prefix": prefix}))
+            stream.write(b"[\n" + json.dumps({"prefix": prefix}, ensure_ascii=False).encode())
             for first in range(0, len(rows), _ROWS):
                 stream.write(b',\n"' + _joined(keys.take(pa.array(rows[first : first + _ROWS]))) + b'"')
             stream.write(b"\n]\n")
 
 
 def _joined(keys: Any) -> Any:
-    """The keys as JSON texts without the outer quotation marks, with `",\\n"` between them."""
+    """The keys as JSON texts, one per line, without the first and the last quotation mark."""
     data, offsets = parts(keys)
     block = data[offsets[0] : offsets[-1]]
     if bool(((block < 32) | (block == 34) | (block == 92)).any()):
@@ -99,22 +97,31 @@ def write_labels(labels: Mapping[str, int], stream: BinaryIO) -> None:
     stream.write(b"\n")
 
 
-def write_json(value: Any, stream: BinaryIO) -> None:
-    """A record or plain value as JSON for people."""
-    stream.write(pretty(value))
+def with_metadata(table: Any, *, prefix: str, labels: Mapping[str, int]) -> Any:
+    """The table with the prefix and all label codes in its metadata: what `rebuild` needs beside the rows."""
+    return table.replace_schema_metadata({_METADATA: encode({"prefix": prefix, "labels": dict(labels)})})
 
 
-def rebuild(table: Any, *, prefix: str, create: Opener) -> None:
-    """The channels' manifest files and `labels.json` again, from nothing but the table.
+def rebuild(table: Any, *, create: Opener, prefix: str | None = None) -> None:
+    """The channels' manifest files and `labels.json` again, from nothing but the table: the same bytes.
 
-    Labels that no file has any more are not in the table; their codes stay in the manifest's own `labels.json`.
+    Args:
+        table: `table.parquet`, or what a dataframe or spreadsheet made of it: the columns `key`, `label`, `code`,
+            `channel` count.
+        create: opens a file of that name for writing.
+        prefix: what stands before every key; None: as recorded in the table (a dataframe loses that).
+
+    Raises:
+        ValueError: the table does not record the prefix, and none was given.
     """
-    write_channels(table, prefix=prefix, create=create)
-    label = table["label"]
-    label = label.combine_chunks() if isinstance(label, pa.ChunkedArray) else label
-    codes = np.asarray(table["code"].fill_null(-1))
-    found = np.asarray(label.indices.fill_null(-1))
-    pairs = np.unique(np.stack([found, codes], 1)[(found >= 0) & (codes >= 0)], axis=0)
-    names = label.dictionary.to_pylist()
+    known = (table.schema.metadata or {}).get(_METADATA)
+    facts: dict[str, Any] = json.loads(known) if known else {"labels": {}}
+    if prefix is None and "prefix" not in facts:
+        raise ValueError("the table does not record where its keys lie (a dataframe loses that): give prefix=")
+    if not is_sorted(texts(table["key"])):
+        table = table.sort_by("key")
+    write_channels(table, prefix=prefix if prefix is not None else facts["prefix"], create=create)
+    pairs = table.select(["label", "code"]).group_by(["label", "code"]).aggregate([]).to_pylist()
+    found = {row["label"]: int(row["code"]) for row in pairs if row["label"] is not None and row["code"] is not None}
     with create("labels.json") as stream:
-        write_labels({names[name]: int(code) for name, code in pairs.tolist()}, stream)
+        write_labels({**facts["labels"], **found}, stream)
