@@ -73,8 +73,8 @@ def compare_stored(
 ) -> Comparison:
     """The comparison of two evaluations whose jobs lie in the workspace."""
     check_same_data(candidate, champion)
-    tables = load_predictions(files, candidate), load_predictions(files, champion)
-    return compare(candidate, champion, predictions=tables, metric=metric, seed=seed)
+    ours, theirs = load_predictions(files, candidate), load_predictions(files, champion)
+    return compare(candidate, champion, predictions=ours, champion_predictions=theirs, metric=metric, seed=seed)
 
 
 def check_same_data(candidate: Evaluation, champion: Evaluation) -> None:
@@ -91,7 +91,8 @@ def compare(
     candidate: Evaluation,
     champion: Evaluation,
     *,
-    predictions: tuple[Any, Any],
+    predictions: Any,
+    champion_predictions: Any,
     metric: str | None = None,
     seed: int = 0,
     resamples: int = RESAMPLES,
@@ -99,7 +100,7 @@ def compare(
     """Candidate against champion.
 
     Args:
-        predictions: the tables of both, as `load_predictions` gives them.
+        predictions, champion_predictions: the tables, as `load_predictions` gives them.
         metric: None for `test:accuracy`, or `test:rmse` of numbers.
         seed: of the bootstrap: the same seed gives the same interval.
         resamples: how often rows are drawn again; fewer where there are very many rows.
@@ -113,7 +114,7 @@ def compare(
     name = metric or default_metric(candidate)
     values = candidate.metric(name), champion.metric(name)
     channel, _, short = name.rpartition(":")
-    ours, theirs = _paired(predictions, channel, candidate, champion)
+    ours, theirs = _paired((predictions, champion_predictions), channel, candidate, champion)
     count = max(100, min(resamples, _MAX_DRAWS // max(1, ours.num_rows)))
     if short not in ("accuracy", "log_loss"):
         count = min(count, _SLOW_RESAMPLES)

@@ -193,6 +193,13 @@ def _warn_of_versions(info: ModelInfo, source: Path) -> None:
 
 
 def _import_text(info: ModelInfo, source: Path, code: Path | None, error: Exception) -> str:
-    needs = f" It needs the modules {', '.join(info.modules)} of the project that trained it" if info.modules else ""
-    where = f", looked for in {code}" if code else "; give the folder of its code: load(folder, code=...)"
-    return f"cannot import what the model in {source} is made of: {error}.{needs}{where if needs else ''}"
+    text = f"cannot import what the model in {source} is made of: {error}."
+    if "__main__" in str(error):
+        return (
+            f"{text} Its class was defined in the script that saved it, and a pickle holds only the name of such a class: "
+            "move the class into a module beside the script, or save with headway.models.model.save"
+        )
+    if info.modules:
+        text += f" It needs the modules {', '.join(info.modules)} of the project that trained it."
+    where = f" Looked for in {code}" if code is not None else " Give the folder of its code: load(folder, code=...)"
+    return text + where
