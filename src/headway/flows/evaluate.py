@@ -14,8 +14,8 @@ import msgspec
 
 from headway.engines.engine import Engine, Launch
 from headway.errors import ManifestError
-from headway.evaluation.compare import Comparison, compare
-from headway.evaluation.evaluation import Evaluation, load_evaluation, load_predictions
+from headway.evaluation.compare import Comparison, compare_stored
+from headway.evaluation.evaluation import Evaluation, load_evaluation
 from headway.evaluation.page import page
 from headway.execution.admit import admit
 from headway.execution.job import Job, ModelRef
@@ -28,11 +28,12 @@ from headway.jobs.program import Function
 from headway.jobs.spec import InputRef, JobSpec, ProgramRecord
 from headway.manifests.manifest import Manifest
 from headway.processing.dataset import Dataset
-from headway.records import pretty
+from headway.records import decode, pretty
 from headway.registry.lookup import resolve
 
 ENTRY = "headway.evaluation.entry:evaluate"
 CHANNELS = ("validation", "test")
+COMPARISON = "comparison.json"
 UNPACKED = ProgramRecord(kind="function", name="", digest="")
 
 
@@ -66,16 +67,10 @@ def evaluate(
     found = _evaluate(session, subject, data, metrics=metrics, engine=engine, fresh=fresh)
     if against is not None:
         other = _evaluate(session, subject_of(session, against), data, metrics=metrics, engine=engine, fresh=False)
-        comparison = compare_evaluations(session, found, other)
-        session.files.write(f"jobs/{found.id}/against-{other.id}.json", pretty(comparison))
+        comparison = compare_stored(session.files, found, other)
+        session.files.write(f"jobs/{found.id}/{COMPARISON}", pretty(comparison))
         session.progress.note(comparison.text)
     return found
-
-
-def compare_evaluations(session: Session, candidate: Evaluation, champion: Evaluation) -> Comparison:
-    """Two evaluations on the same data, with the uncertainty of the difference."""
-    tables = [load_predictions(session.files, one) for one in (candidate, champion)]
-    return compare(candidate, champion, predictions=tables[0], champion_predictions=tables[1])
 
 
 def subject_of(session: Session, model: ModelRef | Job | str) -> Subject:
@@ -177,5 +172,9 @@ def write_page(session: Session, evaluation: Evaluation, data: Dataset) -> Path:
             return None
 
     path = f"jobs/{evaluation.id}/page.html"
-    session.files.write(path, page(evaluation, raw=raw).encode())
+    comparison = None
+    compared = f"jobs/{evaluation.id}/{COMPARISON}"
+    if session.files.exists(compared):
+        comparison = decode(session.files.read(compared), Comparison, where=compared)
+    session.files.write(path, page(evaluation, raw=raw, comparison=comparison).encode())
     return session.files.local(path)
