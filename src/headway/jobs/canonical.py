@@ -39,10 +39,12 @@ class Source(Record):
         digest: of the whole: canonical form for Python that parses, else the bytes.
         functions: qualified name -> digest of its body; `<module>` is all that runs on import, with the functions'
             signatures, decorators and default values. Empty when the file is not Python or does not parse.
+        imports: every name in its import statements, without dots: a new file of such a name may take a module's place.
     """
 
     digest: str
     functions: dict[str, str] = {}
+    imports: tuple[str, ...] = ()
 
 
 def is_python(name: str) -> bool:
@@ -92,8 +94,8 @@ def digest_tree(tree: ast.AST, *, docstrings: bool = False) -> Source:
     bodies: dict[str, list[str]] = {}
     rest: list[str] = []
     inside = rest
-    tokens = _Walk(docstrings).tokens(tree)
-    for token in tokens:
+    walk = _Walk(docstrings)
+    for token in walk.tokens(tree):
         if isinstance(token, str):
             inside.append(token)
         elif token.name is None:
@@ -107,7 +109,11 @@ def digest_tree(tree: ast.AST, *, docstrings: bool = False) -> Source:
     for name in sorted(bodies):
         functions[name] = hashlib.sha256(FORM + _encoded(bodies[name])).hexdigest()
         whole.update(f"{name}\n{functions[name]}\n".encode("utf-8", "surrogatepass"))
-    return Source(digest=whole.hexdigest(), functions={MODULE: on_import.hexdigest(), **functions})
+    return Source(
+        digest=whole.hexdigest(),
+        functions={MODULE: on_import.hexdigest(), **functions},
+        imports=tuple(sorted(walk.imported)),
+    )
 
 
 def _encoded(tokens: list[str]) -> bytes:
@@ -128,6 +134,7 @@ class _Walk:
 
     def __init__(self, docstrings: bool) -> None:
         self._docstrings = docstrings
+        self.imported: set[str] = set()
         # What is still to be written, last first: text, an edge, or a node with the prefix of names inside it (None
         # inside a function, whose inner functions belong to it).
         self._todo: list[str | _Edge | tuple[ast.AST, str | None]] = []
@@ -147,6 +154,8 @@ class _Walk:
         if isinstance(node, ast.Constant):
             todo.append(_constant(node.value))
             return
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            self.imported.update(_names_of(node))
         todo.append(")")
         inner = prefix
         if prefix is not None and isinstance(node, (*_FUNCTIONS, ast.ClassDef)):
@@ -192,6 +201,13 @@ class _Walk:
         if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
             return self._docstrings and isinstance(statement.value.value, str)
         return True
+
+
+def _names_of(node: ast.Import | ast.ImportFrom) -> list[str]:
+    dotted = [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom) and node.module:
+        dotted.append(node.module)
+    return [part for name in dotted for part in name.split(".") if part != "*"]
 
 
 def _joined(values: list[ast.expr]) -> list[ast.expr]:
