@@ -1,5 +1,5 @@
-"""How long Headway keeps its user waiting before it does anything: `import headway` at most 150 ms and `headway --help`
-at most 300 ms, over what the interpreter itself takes.
+"""How long Headway keeps its user waiting before it does anything: `import headway` at most 150 ms over the bare
+interpreter, `headway --help` at most 300 ms from its start to its end.
 """
 
 from __future__ import annotations
@@ -30,14 +30,13 @@ def run() -> Table:
         start()
     seconds = alternating_s(starts, times=11)
     base = seconds["python -c pass"]
-    limits = {"python -c 'import headway'": 150.0, "headway --help": 300.0}
+    limits = {"python -c 'import headway'": (150.0, base), "headway --help": (300.0, 0.0)}
     rows, missed = [], []
     for name, taken in seconds.items():
-        over = (taken - base) * 1000
-        limit = limits.get(name)
-        rows.append((f"`{name}`", taken * 1000, over, "" if limit is None else f"{limit:.0f}"))
-        if limit is not None and over > limit:
-            missed.append(f"{name} takes {over:.0f} ms over the interpreter's own start, not {limit:.0f}")
+        limit, start_s = limits.get(name, (None, 0.0))
+        rows.append((f"`{name}`", taken * 1000, (taken - base) * 1000, "" if limit is None else f"{limit:.0f}"))
+        if limit is not None and (taken - start_s) * 1000 > limit:
+            missed.append(f"`{name}` takes {(taken - start_s) * 1000:.0f} ms, not {limit:.0f}")
     listing = f"import sys, headway; print([name for name in {HEAVY!r} if name in sys.modules])"
     loaded = subprocess.run([python, "-c", listing], check=True, capture_output=True, text=True).stdout.strip()
     note = f"Medians of 11 starts taken in turn. Heavy packages loaded by `import headway`: `{loaded}`."

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
+from typing import NoReturn
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -14,7 +16,7 @@ settings.register_profile("headway-ci", parent=settings.get_profile("laptop"), d
 settings.load_profile("headway-ci" if os.environ.get("CI") else "laptop")
 
 # Fixture -> the xdist group of its tests: with `--dist loadgroup` one worker runs them all and starts one server.
-SERVERS = {"postgres_url": "postgres", "s3_server": "s3"}
+SERVERS = {"postgres_url": "postgres", "s3_server": "s3", "chromium": "browser"}
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -43,7 +45,7 @@ def evidence(record_property: Callable[[str, object], None]) -> Callable[[str], 
     return say
 
 
-def _missing(error: MissingServer) -> None:
+def _missing(error: MissingServer) -> NoReturn:
     if os.environ.get("CI"):
         pytest.fail(str(error))
     pytest.skip(str(error))
@@ -57,6 +59,20 @@ def postgres_url() -> Iterator[str]:
             yield url
     except MissingServer as error:
         _missing(error)
+
+
+@pytest.fixture(scope="session")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The command that shows a page without a screen: add `--screenshot=FILE` or `--dump-dom`, and the page's URL."""
+    for name in ("chromium", "chromium-browser", "google-chrome"):
+        if found := shutil.which(name):
+            break
+    else:
+        _missing(MissingServer("no browser is installed; on Debian: apt-get install chromium"))
+    folder = tmp_path_factory.mktemp("browser")
+    options = """--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
+        --disable-component-update --disable-sync --disable-dev-shm-usage"""
+    return [found, *options.split(), f"--user-data-dir={folder}"]
 
 
 @pytest.fixture(scope="session")

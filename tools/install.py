@@ -145,7 +145,7 @@ def run(command: list[str], what: str, lock: int) -> None:
             if line.startswith(("Collecting ", "  Downloading ", "Installing ")) and terminal:
                 sys.stdout.write(f"\r\033[K{what}: {line.strip()[:100]}")
                 sys.stdout.flush()
-            elif time.monotonic() - shown > 10:
+            elif time.monotonic() - shown > 10 and not line.startswith("Successfully"):
                 shown = time.monotonic()
                 say(f"  {what}: {packages} packages found, {line.strip()[:80]}")
         code = child.wait()

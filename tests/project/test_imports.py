@@ -74,3 +74,9 @@ def test_modules_import_exact_modules_and_stay_small(path: Path) -> None:
     assert len(text.splitlines()) <= 400, "a file has at most 400 lines: split it"
     assert ast.get_docstring(ast.parse(text)), "every module says what comes in and what goes out"
     assert path.stem not in {"utils", "helpers", "common", "base", "core", "manager", "handler"}
+
+
+def test_tests_mirror_the_package() -> None:
+    packages = {path.parent.name for path in PACKAGE.glob("*/__init__.py")} - {"testing"}
+    tested = {path.parent.name for path in (ROOT / "tests").glob("*/test_*.py")}
+    assert not packages - tested, f"no tests for {sorted(packages - tested)}"

@@ -79,3 +79,10 @@ def test_a_server_ends_when_the_process_that_started_it_is_killed(tmp_path: Path
             return
         time.sleep(0.02)
     pytest.fail(f"the server {server} outlived the process that started it")
+
+
+def test_the_browser_shows_a_page(chromium: list[str], tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    page.write_text("<title>x</title><p id=a></p><script>a.textContent = 6 * 7</script>")
+    shown = subprocess.run([*chromium, "--dump-dom", page.as_uri()], capture_output=True, text=True, timeout=120)
+    assert '<p id="a">42</p>' in shown.stdout
