@@ -196,8 +196,8 @@ def _import_text(info: ModelInfo, source: Path, code: Path | None, error: Except
     text = f"cannot import what the model in {source} is made of: {error}."
     if "__main__" in str(error):
         return (
-            f"{text} Its class was defined in the script that saved it, and a pickle holds only the name of such a class: "
-            "move the class into a module beside the script, or save with headway.models.model.save"
+            f"{text} Its class was defined in the script that saved it, and a pickle holds only the name of such a "
+            "class: move the class into a module beside the script, or save with headway.models.model.save"
         )
     if info.modules:
         text += f" It needs the modules {', '.join(info.modules)} of the project that trained it."
