@@ -140,7 +140,10 @@ class Pool(ABC):
 
     @abstractmethod
     def cancel(self, number: int, *, grace_s: float) -> None:
-        """Ask a running task to stop (`context.should_stop`), and end its worker after the grace; drop a waiting one."""
+        """Ask a running task to stop (`context.should_stop`), end its worker after the grace; drop a waiting one.
+
+        Either way `news` tells of its end.
+        """
 
     @abstractmethod
     def close(self, *, grace_s: float) -> None:
