@@ -74,12 +74,12 @@ def process_part(
     Guarantees: idempotent: a part that is complete for the same rows is not made again. Each file is whole or absent.
     """
     stem = Path(payload["out"], part_path(payload))
-    before = finished(payload, stem=stem)
-    if before is not None:
-        return before
     began = time.monotonic()
     rows = read_rows(payload)
-    excluded = _excluded(payload, rows)
+    excluded = excluded_items(payload, rows)
+    before = finished(stem, rows_digest=payload["rows_digest"], exclude=excluded)
+    if before is not None:
+        return before
     items = {number: item_of(row, root=payload["root"]) for number, row in enumerate(rows) if row.key not in excluded}
     status = {
         number: check_file(item.path, rows[number], settled_ns=payload.get("settled_ns"))
@@ -213,7 +213,7 @@ def _told(item: Item, failure: Failure) -> str:
     return f"{item.key!r} ({item.path}) failed twice, the second time alone:\n{failure.traceback}{printed}"
 
 
-def _excluded(payload: Mapping[str, Any], rows: list[Row]) -> dict[str, Problem]:
+def excluded_items(payload: Mapping[str, Any], rows: list[Row]) -> dict[str, Problem]:
     """The items of the part to leave out, by key; `exclude` is a list of keys, or a dict key -> reason for people."""
     wanted = payload.get("exclude") or {}
     reasons = wanted if isinstance(wanted, Mapping) else dict.fromkeys(wanted, "its worker died with it")

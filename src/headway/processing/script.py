@@ -29,7 +29,8 @@ import numpy as np
 
 from headway.errors import ProgramError, StoppedError
 from headway.processing.collect import FIELD, Filled, dense, row_sum
-from headway.processing.index import PartInfo, PartResult, Problem
+from headway.processing.entry import excluded_items
+from headway.processing.index import PartInfo, PartResult
 from headway.processing.listing import Row, item_of, part_path, read_rows
 from headway.processing.sources import check_file, check_still
 from headway.processing.store import Finished, finished, sync_folder, write_columns, write_names, write_result
@@ -61,12 +62,13 @@ def process_part(payload: Mapping[str, Any], *, script: Path, context: Any, task
         StoppedError: the task was asked to stop.
     """
     stem = Path(payload["out"], part_path(payload))
-    before = finished(payload, stem=stem)
+    began = time.monotonic()
+    rows = read_rows(payload)
+    excluded = excluded_items(payload, rows)
+    before = finished(stem, rows_digest=payload["rows_digest"], exclude=excluded)
     if before is not None:
         return before
-    began = time.monotonic()
-    excluded = dict.fromkeys(payload.get("exclude") or ())
-    rows = [row for row in read_rows(payload) if row.key not in excluded]
+    rows = [row for row in rows if row.key not in excluded]
     items = [item_of(row, root=payload["root"]) for row in rows]
     status = [
         check_file(item.path, row, settled_ns=payload.get("settled_ns")) for item, row in zip(items, rows, strict=True)
@@ -94,7 +96,7 @@ def process_part(payload: Mapping[str, Any], *, script: Path, context: Any, task
         part=payload["part"],
         info=info,
         first_key=rows[0].key if rows else None,
-        problems=tuple(Problem(key=key, reason="excluded") for key in excluded),
+        problems=tuple(excluded.values()),
         read_bytes=sum(row.size_bytes for row in rows),
         wall_s=time.monotonic() - began,
     )

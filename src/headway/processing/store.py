@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -73,12 +73,12 @@ def read_result(stem: Path) -> Finished | None:
     return decode(data, Finished, where=str(path))
 
 
-def finished(payload: Mapping[str, Any], *, stem: Path) -> PartResult | None:
-    """The result of a task that was completed before, if it was of the same rows with the same items left out."""
+def finished(stem: Path, *, rows_digest: str, exclude: Collection[str]) -> PartResult | None:
+    """The result of a part that was completed before, if it was of the same rows with the same items left out."""
     found = read_result(stem)
-    if found is None or found.rows_digest != payload["rows_digest"]:
+    if found is None or found.rows_digest != rows_digest or set(found.exclude) != set(exclude):
         return None
-    return found.result if set(found.exclude) == set(payload.get("exclude", ())) else None
+    return found.result
 
 
 def write_whole(path: Path, chunks: Iterable[Any]) -> None:
