@@ -121,7 +121,7 @@ def test_the_example_runs_and_the_second_time_everything_is_there(digits: Path) 
 @pytest.mark.slow
 def test_the_commands_do_the_same(digits: Path) -> None:
     before = blocks("python")[0].split("\nws = ")[0]
-    (digits / "digits.py").write_text(before)
+    (digits / "recipe.py").write_text(before)
     for words in commands():
         done = subprocess.run(
             [HEADWAY, *words], cwd=digits, env=environment(), capture_output=True, text=True, timeout=240
