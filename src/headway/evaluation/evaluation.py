@@ -79,12 +79,13 @@ class Evaluation(Record):
 
     @property
     def digest(self) -> str:
-        """Digest of what was scored and what came out, whatever job did it."""
+        """Digest of what was scored and what came out, whatever job did it; of the metrics only their names count, as
+        their values follow from the rest but for the last bits."""
         return digest_of(
             {
                 "model": self.model_digest,
                 "dataset": self.dataset_digest,
-                "metrics": self.metrics,
+                "metrics": sorted(self.metrics),
                 "predictions": self.predictions_digest,
             }
         )

@@ -24,7 +24,7 @@ MAX_BATCH_ROWS = 65_536
 def score(
     model: LoadedModel, channel: ChannelData, *, task: Task, labels: Mapping[str, int]
 ) -> tuple[list[str], Scored, list[str]]:
-    """Keys, rows and notes of a channel.
+    """Keys, rows and notes of a channel, in the order of the keys, so that sums come out the same for any shards.
 
     Args:
         labels: label -> code of the data; empty for regression.
@@ -32,9 +32,18 @@ def score(
     if task == "regression":
         values = np.concatenate([ask_numbers(model, rows) for rows, _ in _batches(channel)])
         true = np.concatenate([np.asarray(y, dtype=np.float64).reshape(-1) for _, y in _batches(channel)])
-        return _finite(channel.keys(), true, values)
+        return _in_order(*_finite(channel.keys(), true, values))
     parts = [(ask_classes(model, rows, labels=labels), np.asarray(y)) for rows, y in _batches(channel)]
-    return _classes(channel.keys(), parts, labels=labels, own=model.info.labels)
+    return _in_order(*_classes(channel.keys(), parts, labels=labels, own=model.info.labels))
+
+
+def _in_order(keys: list[str], scored: Scored, notes: list[str]) -> tuple[list[str], Scored, list[str]]:
+    order = sorted(range(len(keys)), key=lambda row: keys[row].encode())
+    probabilities = None if scored.probabilities is None else scored.probabilities[order]
+    ordered = Scored(
+        true=scored.true[order], predicted=scored.predicted[order], probabilities=probabilities, names=scored.names
+    )
+    return [keys[row] for row in order], ordered, notes
 
 
 def _classes(
