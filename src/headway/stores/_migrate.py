@@ -48,19 +48,31 @@ def is_newest(cursor: Any, statements: Statements, *, name: str, read_only: bool
     return found == NEWEST
 
 
-def migrate(connection: Any, dialect: Dialect, statements: Statements) -> None:
-    """Lead a database to the newest schema inside the transaction that is open on the connection."""
+def migrate(connection: Any, dialect: Dialect, statements: Statements, *, begin: str) -> None:
+    """Lead a database to the newest schema in one transaction.
+
+    Args:
+        connection: a DBAPI connection without an open transaction.
+        begin: the statement that begins the transaction and keeps others out of it.
+    """
     cursor = connection.cursor()
-    found = schema_of(cursor, statements)
-    if found == 0:
-        for statement in creation(dialect):
-            cursor.execute(statement)
-    elif found < NEWEST:
-        upgrade(connection, dialect, "head")
+    try:
+        cursor.execute(begin)
+        found = schema_of(cursor, statements)
+        if found == 0:
+            for statement in creation(dialect):
+                cursor.execute(statement)
+            connection.commit()
+    finally:
+        connection.rollback()
+    if 0 < found < NEWEST:
+        upgrade(connection, dialect, begin=begin)
 
 
-def upgrade(connection: Any, dialect: Dialect, target: str, *, location: str = "headway.stores:migrations") -> None:
-    """Run alembic's migrations on a DBAPI connection, inside the transaction that is open on it."""
+def upgrade(
+    connection: Any, dialect: Dialect, *, begin: str, target: str = "head", location: str = "headway.stores:migrations"
+) -> None:
+    """Run alembic's migrations in one transaction on a DBAPI connection."""
     from alembic import command
     from alembic.config import Config
     from sqlalchemy import create_engine
@@ -69,7 +81,10 @@ def upgrade(connection: Any, dialect: Dialect, target: str, *, location: str = "
     url = "sqlite://" if dialect.name == "sqlite" else "postgresql+psycopg://"
     engine = create_engine(url, creator=lambda: connection, poolclass=StaticPool)
     with engine.connect() as wrapped:
+        wrapped.exec_driver_sql(begin)
         config = Config()
         config.set_main_option("script_location", location)
+        config.set_main_option("path_separator", "os")
         config.attributes["connection"] = wrapped
         command.upgrade(config, target)
+        wrapped.commit()

@@ -17,7 +17,7 @@ from headway.stores import _migrate
 from headway.stores._database import Database
 from headway.stores._schema import Statements
 
-_SCHEMA_KEY = "headway schema"
+_BEGIN = "SELECT pg_advisory_xact_lock(hashtextextended('headway schema', 7318))"
 
 
 @final
@@ -70,18 +70,12 @@ class PostgresDatabase(Database):
                 return
         if self._read_only:
             raise WorkspaceError(f"there is no ledger in {self.name}, and it was opened for reading only")
-        with self.inside(), self._connection() as connection:
-            try:
-                cursor = connection.cursor()
-                cursor.execute(self.statements.lock, {"key": _SCHEMA_KEY})
-                if not create and _migrate.schema_of(cursor, self.statements) == 0:
+        if not create:
+            with self.read() as cursor:
+                if _migrate.schema_of(cursor, self.statements) == 0:
                     raise WorkspaceError(f"there is no ledger in {self.name}: create it first")
-                _migrate.migrate(connection, self.dialect, self.statements)
-                connection.commit()
-            except BaseException:
-                if not connection.closed:
-                    connection.rollback()
-                raise
+        with self.inside(), self._connection() as connection:
+            _migrate.migrate(connection, self.dialect, self.statements, begin=_BEGIN)
 
     def problems(self) -> list[str]:
         return []  # PostgreSQL's own checks (checksums, amcheck) belong to who runs the server

@@ -10,7 +10,9 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import shutil
 import sqlite3
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -27,6 +29,8 @@ from headway.stores._mounts import network_kind
 from headway.stores._schema import Statements
 
 LOCK_TIMEOUT_S = 60.0
+BUSY_TIMEOUT_S = 10.0
+"""How long a read waits while another process recovers or closes the file; and a write for other programs."""
 WAL_BYTES = 16 << 20
 """The write-ahead log is brought into the main file when it has grown to this."""
 
@@ -45,6 +49,7 @@ class SqliteDatabase(Database):
         self._writing = threading.Lock()
         self._writer: sqlite3.Connection | None = None
         self._readers: list[sqlite3.Connection] = []
+        self._copy: tempfile.TemporaryDirectory[str] | None = None
         self._wal_limit = WAL_BYTES
         self.dialect = sqlite.dialect(paramstyle="named")
         self.statements = Statements(self.dialect)
@@ -79,19 +84,22 @@ class SqliteDatabase(Database):
                 connection = self._readers.pop()
             except IndexError:
                 connection = self._connect()
+            cursor = connection.cursor()
             try:
-                yield connection.cursor()
+                yield cursor
             finally:
+                cursor.close()
                 self._readers.append(connection)
 
     def upgrade(self, *, create: bool) -> None:
-        refuse_network(self.name)
-        if create and not self._read_only:
-            self._make_folder()
-        elif not os.path.exists(self.name):
+        there = os.path.exists(self.name)
+        if not there and (self._read_only or not create):
             raise WorkspaceError(f"there is no ledger at {self.name}: give the folder of a workspace, or create one")
+        refuse_network(self.name)
         with self.inside(), self._told():
-            if os.path.exists(self.name):
+            if not self._read_only:
+                self._check_writable(there)
+            if there:
                 reader = self._connect()
                 self._readers.append(reader)
                 if _migrate.is_newest(reader.cursor(), self.statements, name=self.name, read_only=self._read_only):
@@ -102,13 +110,7 @@ class SqliteDatabase(Database):
                 self._writer = self._writer or self._connect()
                 if not _migrate.is_newest(self._writer.cursor(), self.statements, name=self.name, read_only=False):
                     self._writer.execute("PRAGMA journal_mode=WAL")
-                    self._writer.execute("BEGIN IMMEDIATE")
-                    try:
-                        _migrate.migrate(self._writer, self.dialect, self.statements)
-                        self._writer.execute("COMMIT")
-                    except BaseException:
-                        self._writer.rollback()
-                        raise
+                    _migrate.migrate(self._writer, self.dialect, self.statements, begin="BEGIN IMMEDIATE")
 
     def problems(self) -> list[str]:
         with self.read() as cursor:
@@ -125,28 +127,51 @@ class SqliteDatabase(Database):
         self._readers, self._writer = [], None
         try:
             if connections and not self._read_only:
-                self._lock()  # the last one to close brings the log into the file
+                self._take(1.0)  # the last one to close checkpoints; SQLite's own locks guard that too
         except OSError:
-            pass  # SQLite's own locks allow it too; the lock file is only a second guard here
+            pass  # the folder has gone or may not be written any more; nothing is to be brought into the file
         finally:
             for connection in connections:
                 connection.close()
+            if self._copy is not None:
+                self._copy.cleanup()
+                self._copy = None
             if self._lock_file is not None:
                 os.close(self._lock_file)
                 self._lock_file = None
 
     def _connect(self) -> sqlite3.Connection:
-        mode = "ro" if self._read_only else "rwc"
         connection = sqlite3.connect(
-            f"file:{quote(self.name)}?mode={mode}",
+            self._read_only_address() if self._read_only else f"file:{quote(self.name)}?mode=rwc",
             uri=True,
             isolation_level=None,
             check_same_thread=False,
-            timeout=10.0,
+            timeout=BUSY_TIMEOUT_S,
         )
         connection.execute("PRAGMA wal_autocheckpoint=0")
         connection.execute(f"PRAGMA synchronous={self._synchronous}")
         return connection
+
+    def _read_only_address(self) -> str:
+        """Where to read from. In a folder that cannot be written SQLite cannot make the shared memory that it needs
+        for a write-ahead log: without a log the file is opened as immutable, with one a copy of both is."""
+        has_log = _size(self.name + "-wal") > 0
+        if os.access(os.path.dirname(self.name), os.W_OK) or (has_log and os.path.exists(self.name + "-shm")):
+            return f"file:{quote(self.name)}?mode=ro"
+        if not has_log:
+            return f"file:{quote(self.name)}?immutable=1"
+        if self._copy is None:
+            self._copy = tempfile.TemporaryDirectory(prefix="headway-ledger-")
+            for suffix in ("", "-wal"):
+                shutil.copyfile(self.name + suffix, os.path.join(self._copy.name, "ledger.sqlite" + suffix))
+        return f"file:{quote(os.path.join(self._copy.name, 'ledger.sqlite'))}?mode=ro"
+
+    def _check_writable(self, there: bool) -> None:
+        folder = os.path.dirname(self.name)
+        os.makedirs(folder, exist_ok=True)
+        for path in (self.name, folder) if there else (folder,):
+            if not os.access(path, os.W_OK):
+                raise PermissionError(errno.EACCES, "Permission denied", path)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -154,40 +179,42 @@ class SqliteDatabase(Database):
         if not self._writing.acquire(timeout=self._lock_timeout_s):
             raise WorkspaceError(f"another thread has been writing to {self.name} for {self._lock_timeout_s:g} s")
         try:
-            self._lock()
+            if not self._take(self._lock_timeout_s):
+                raise WorkspaceError(self._held_by())
             yield
         finally:
             if self._lock_file is not None:
                 fcntl.flock(self._lock_file, fcntl.LOCK_UN)
             self._writing.release()
 
-    def _lock(self) -> None:
+    def _take(self, timeout_s: float) -> bool:
+        """Take the lock file. Who has waited longer asks more often, so that nobody starves; after half a second it is
+        no queue but a long transaction or a stopped process, and asking costs more than it gains."""
         if self._lock_file is None:
             self._lock_file = os.open(self._lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        deadline, pause = 0.0, 0.00005
+        began, waited, pause = 0.0, 0.0, 0.0004
         while True:
             try:
                 fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return
+                return True
             except BlockingIOError:
-                now = time.monotonic()
-                deadline = deadline or now + self._lock_timeout_s
-                if now > deadline:
-                    raise WorkspaceError(self._held_by()) from None
-                time.sleep(pause)
-                pause = min(pause * 2, 0.002)
+                began = began or time.monotonic()
+                waited = time.monotonic() - began
+            if waited > timeout_s:
+                return False
+            time.sleep(pause if waited < 0.5 else 0.005)
+            pause = max(pause / 2, 0.00002)
 
     def _held_by(self) -> str:
+        pid = _lock_holder(self._lock_path)
+        who = f"process {pid}" if pid else "another process"
         return (
-            f"cannot write to {self.name}: another process has held {self._lock_path} for {self._lock_timeout_s:g} s; "
-            f"a stopped one (Ctrl-Z, SIGSTOP) must be continued or ended: fuser {self._lock_path} names it"
+            f"cannot write to {self.name}: {who} has held {self._lock_path} for {self._lock_timeout_s:g} s; "
+            "if it was stopped (Ctrl-Z, SIGSTOP), continue it (kill -CONT) or end it, and run again"
         )
 
     def _checkpoint_when_due(self) -> None:
-        try:
-            size = os.stat(self.name + "-wal").st_size
-        except FileNotFoundError:
-            return
+        size = _size(self.name + "-wal")
         if size >= self._wal_limit:
             self._wal_limit = WAL_BYTES if self._checkpoint() else size + WAL_BYTES
 
@@ -198,14 +225,8 @@ class SqliteDatabase(Database):
         try:
             busy = self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
         finally:
-            self._writer.execute("PRAGMA busy_timeout=10000")
+            self._writer.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_S * 1000:.0f}")
         return not busy
-
-    def _make_folder(self) -> None:
-        try:
-            os.makedirs(os.path.dirname(self.name), exist_ok=True)
-        except OSError as error:
-            raise WorkspaceError(f"cannot make the folder of the ledger {self.name}: {error.strerror}") from error
 
     @contextmanager
     def _told(self) -> Iterator[None]:
@@ -235,12 +256,33 @@ def refuse_network(path: str) -> None:
         )
 
 
+def _size(path: str) -> int:
+    try:
+        return os.stat(path).st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _lock_holder(path: str) -> int | None:
+    """The process that holds a lock file, where the system tells."""
+    try:
+        inode = str(os.stat(path).st_ino)
+        with open("/proc/locks", encoding="ascii") as file:
+            rows = [line.split() for line in file]
+    except OSError:
+        return None
+    held = (int(row[4]) for row in rows if row[1] == "FLOCK" and row[5].rpartition(":")[2] == inode)
+    return next(held, None) or None
+
+
 def _advice(text: str) -> str:
     lowered = text.lower()
     if "full" in lowered or "space" in lowered or "quota" in lowered:
         return ". The disk is full: free space and run again; what was recorded before is safe"
     if "readonly" in lowered or "read-only" in lowered or "permission" in lowered or "unable to open" in lowered:
         return ". This user cannot write there: change the permissions, or open it with read_only=True"
+    if "locked" in lowered:
+        return ". Another program has it open (a SQLite shell?): close that, and run again"
     if "malformed" in lowered or "not a database" in lowered:
         return ". The file is damaged: restore a copy of the workspace"
     return ""

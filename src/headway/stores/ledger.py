@@ -176,6 +176,7 @@ class Ledger:
         Raises:
             FencedError: somebody else took the work over.
         """
+        _check_process(lease)
         with self._database.write() as cursor:
             cursor.execute(self._statements.beat, {"its": lease.owner, "held": lease.epoch, "now": time.time()})
             if cursor.rowcount != 1:
@@ -183,6 +184,7 @@ class Ledger:
 
     def release(self, lease: Lease) -> None:
         """Give the owner back, so that anybody may claim it at once; nothing happens when it was lost already."""
+        _check_process(lease)
         with self._database.write() as cursor:
             cursor.execute(self._statements.let_go, {"its": lease.owner, "held": lease.epoch})
 
@@ -220,7 +222,7 @@ class Ledger:
         Guarantees:
             All or none; when it returns they survive the death of every process.
         """
-        self._check_pid(lease)
+        _check_process(lease)
         at = time.time()
         rows = [
             {"owner": lease.owner, "epoch": lease.epoch, "kind": kind, "at": at, "body": encode(body).decode()}
@@ -331,8 +333,6 @@ class Ledger:
         """Edges from a source, to a target, sorted; all of them when neither is given."""
         return _catalogue.edges(self._database, source=source, target=target)
 
-    # upkeep
-
     def check(self) -> list[str]:
         """What is wrong with the ledger, in plain sentences; [] when nothing is."""
         found = self._database.problems()
@@ -348,10 +348,6 @@ class Ledger:
     def close(self) -> None:
         """Close all connections. Idempotent."""
         self._closing()
-
-    def _check_pid(self, lease: Lease) -> None:
-        if lease._pid != os.getpid():
-            raise WorkspaceError(f"{lease!r} belongs to process {lease._pid}: a forked child must claim for itself")
 
 
 def _database(url: str, read_only: bool, synchronous: str, lock_timeout_s: float) -> Database:
@@ -381,6 +377,11 @@ def _driver(text: str) -> Driver:
 def _lives(driver: Driver, age_s: float) -> bool:
     alive = is_alive(driver)
     return float(age_s) < HEARTBEAT_TIMEOUT_S if alive is None else alive
+
+
+def _check_process(lease: Lease) -> None:
+    if lease._pid != os.getpid():
+        raise WorkspaceError(f"{lease!r} belongs to process {lease._pid}: a forked child must claim for itself")
 
 
 def _fenced(lease: Lease, epoch: int | None = None) -> FencedError:
