@@ -20,7 +20,9 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -118,22 +120,30 @@ def _run(script: Path, *, source: Path, output: Path, payload: Mapping[str, Any]
         "PYTHONUNBUFFERED": "1",
     }
     environment |= {f"SM_HP_{name.upper()}": variable(value) for name, value in settings.items()}
-    log = output.parent / "log.txt"
-    with open(log, "wb") as file:
-        process = subprocess.Popen(
-            [sys.executable, str(script), *arguments(settings)],
-            cwd=script.parent, env=environment, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT,
-        )  # fmt: skip
-        code = _wait(process, task=task)
-    text = log.read_text(encoding="utf-8", errors="replace")
-    sys.stdout.write(text)
-    sys.stdout.flush()
+    process = subprocess.Popen(
+        [sys.executable, str(script), *arguments(settings)],
+        cwd=script.parent, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    tail: deque[str] = deque(maxlen=_TAIL)
+    pump = threading.Thread(target=_pump, args=(process.stdout, tail), daemon=True)
+    pump.start()
+    code = _wait(process, task=task)
+    pump.join(timeout=_POLL_S)  # a grandchild may hold the pipe open
     if code != 0:
-        lines = "\n".join(text.splitlines()[-_TAIL:])
+        lines = "".join(tail)
         raise ProgramError(
             f"the script {script.name} ended with code {code} for part {payload['part']} of shard {payload['shard']} "
             f"of {channel} ({payload['rows']} files); its last lines:\n{lines}"
         )
+
+
+def _pump(stream: Any, tail: deque[str]) -> None:
+    """The script's lines on their way to the worker's log, as they come."""
+    for line in stream:
+        text = line.decode("utf-8", errors="replace")
+        tail.append(text)
+        sys.stdout.write(text)
+        sys.stdout.flush()
 
 
 def _wait(process: subprocess.Popen[bytes], *, task: Any) -> int:
