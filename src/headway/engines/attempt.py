@@ -13,21 +13,18 @@ from headway.engines.engine import Handle, Launch, Observation
 
 if TYPE_CHECKING:
     from headway.engines.capacity import Ask, Grant
-    from headway.engines.hosts import HostLink
 
 
 @final
 class LocalWorker:
-    """One worker: `ask` while it waits, `link` and `pid` while it runs, `ended` at last."""
+    """One worker: it waits, is `running`, has `ended` at last."""
 
     def __init__(self, attempt: LocalAttempt, rank: int) -> None:
         self.attempt, self.rank = attempt, rank
         self.name = f"{attempt.launch.job}/{attempt.launch.attempt}/{rank}"
         self.ticket: dict[str, Any] = copy.deepcopy(attempt.launch.tickets[rank])
-        self.link: HostLink | None = None
         self.ask_id = ""
-        self.pid: int | None = None
-        self.ended = False
+        self.running = self.ended = False
 
 
 @final
@@ -67,11 +64,22 @@ class LocalAttempt:
             self._said = reason
             self.tell("waiting", text=reason)
 
-    def equip(self, grant: Grant, workers: list[LocalWorker]) -> None:
+    def equip(self, grant: Grant, workers: list[LocalWorker], *, hide_gpus: bool) -> None:
         """Write into the tickets what was granted: GPUs and the gang's port."""
-        each = len(grant.gpus) // len(workers)
         for position, worker in enumerate(workers):
             worker.ask_id = grant.id
-            worker.ticket["resources"]["gpu_ids"] = list(grant.gpus[position * each : (position + 1) * each])
-            if grant.port:
-                worker.ticket |= {"master_addr": "127.0.0.1", "master_port": grant.port}
+            equip(worker.ticket, grant, position=position, workers=len(workers), hide_gpus=hide_gpus)
+
+
+def equip(ticket: dict[str, Any], grant: Grant, *, position: int = 0, workers: int = 1, hide_gpus: bool) -> None:
+    """Write into a ticket what its worker was granted.
+
+    Args:
+        position, workers: which of the workers that share the grant.
+        hide_gpus: whether there are GPUs that a worker without any must not see.
+    """
+    each = len(grant.gpus) // workers
+    mine = list(grant.gpus[position * each : (position + 1) * each])
+    ticket["resources"] = ticket["resources"] | {"gpu_ids": mine if mine or hide_gpus else None}
+    if grant.port:
+        ticket |= {"master_addr": "127.0.0.1", "master_port": grant.port}

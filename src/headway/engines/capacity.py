@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, final
 
 from headway.engines import machine
+from headway.engines.engine import Launch
 from headway.records import Record, plain
 
 PORTS = range(20000, 32000)
@@ -72,6 +73,15 @@ def machine_total(*, cpus: int | None = None, memory_bytes: int | None = None, g
         memory_bytes=machine.memory_bytes() if memory_bytes is None else memory_bytes,
         gpus=ids if gpus is None else ids[:gpus] if gpus <= len(ids) else tuple(str(number) for number in range(gpus)),
     )
+
+
+def ask_for(launch: Launch, *, workers: int, ports: int = 0, queue: bool = True) -> Ask:
+    """What so many workers of a launch need."""
+    need = launch.resources
+    return Ask(
+        id=uuid.uuid4().hex, job=launch.job, attempt=launch.attempt, workers=workers, cpus=need.cpus, gpus=need.gpus,
+        memory_bytes=need.memory_bytes or 0, ports=ports, queue=queue,
+    )  # fmt: skip
 
 
 def machine_folder() -> Path:

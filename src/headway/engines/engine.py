@@ -103,11 +103,12 @@ class TaskNews(Record):
     """What a pool says of a task.
 
     Args:
-        kind: `reported` (values, step), `ended`.
+        kind: `reported` (values, step), `ended`; `waiting` (text: why no worker runs yet; number is -1).
         worker: which worker, counted from 1 (`algo-1`).
         ok: whether it ended with a result.
         result: JSON value returned by the runner.
-        error: for a failure, `{"message", "traceback", "type"}`, and `"lost": True` when the worker died with it.
+        error: for a failure, `{"message", "traceback", "type"}`, and `"lost": True` when the worker died with it,
+            `"cancelled": True` when it was cancelled.
         usage: `wall_s`, `cpu_s`.
     """
 
@@ -121,6 +122,7 @@ class TaskNews(Record):
     values: dict[str, float] = {}
     step: int | None = None
     usage: dict[str, float] = {}
+    text: str = ""
 
 
 class Pool(ABC):

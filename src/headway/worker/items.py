@@ -22,7 +22,7 @@ from headway.worker.claims import Claims
 from headway.worker.runtime import Ending, Worker
 
 SMALL_BYTES = 64 * 1024
-LARGEST_BYTES = 50 * 1024 * 1024
+LARGEST_BYTES = 50_000_000
 TELL_S = 0.005
 """News of short tasks are told together at least this often."""
 TRACE_EVERY_S = 1.0

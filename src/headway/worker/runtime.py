@@ -1,8 +1,9 @@
 """The life of one worker: from its ticket to its outcome file.
 
-In: the path of a ticket; the host process (if there is one) has made session, pipes and environment. Out: the folders that the ticket names, `outcome.json` and `trace.json`. The order at the end is what makes an outcome worth
-its name: threads joined, atexit handlers run, output flushed, outcome written, `os._exit`: native code that aborts while
-it is torn down (gloo does) finds nothing left to spoil.
+In: the path of a ticket; the host process (if there is one) has made session, pipes and environment. Out: the folders
+that the ticket names, `outcome.json` and `trace.json`. The order at the end is what makes an outcome worth its name:
+threads joined, atexit handlers run, output flushed, outcome written, `os._exit`: native code that aborts while it is
+torn down (gloo does) finds nothing left to spoil.
 """
 
 from __future__ import annotations
