@@ -139,11 +139,12 @@ def _run(script: Path, *, source: Path, output: Path, payload: Mapping[str, Any]
 
 def _pump(stream: Any, tail: deque[str]) -> None:
     """The script's lines on their way to the worker's log, as they come."""
-    for line in stream:
-        text = line.decode("utf-8", errors="replace")
-        tail.append(text)
-        sys.stdout.write(text)
-        sys.stdout.flush()
+    with stream:
+        for line in stream:
+            text = line.decode("utf-8", errors="replace")
+            tail.append(text)
+            sys.stdout.write(text)
+            sys.stdout.flush()
 
 
 def _wait(process: subprocess.Popen[bytes], *, task: Any) -> int:
