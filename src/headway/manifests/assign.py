@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from headway.manifests.columns import Channels, Codes
-from headway.manifests.keyhash import Hashes, priorities
+from headway.manifests.columns import Channels, Codes, Hashes, repeated
+from headway.manifests.keyhash import priorities
 from headway.manifests.quotas import quota, share_out
 from headway.manifests.split import CHANNELS, Split
 
@@ -80,12 +80,11 @@ def count(codes: Codes, channels: Channels, *, num_labels: int, weights: Any = N
 
 def _singles_and_groups(units: Hashes) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Rows whose unit is theirs alone, and the others."""
-    ranked = np.sort(units)
-    if not (ranked[1:] == ranked[:-1]).any():
+    twice = repeated(units)
+    if not len(twice):
         return np.arange(len(units)), np.zeros(0, np.int64)
-    _, inverse, counts = np.unique(units, return_inverse=True, return_counts=True)
-    alone = counts[inverse] == 1
-    return np.flatnonzero(alone), np.flatnonzero(~alone)
+    together = np.isin(units, twice)
+    return np.flatnonzero(~together), np.flatnonzero(together)
 
 
 def _select_singles(

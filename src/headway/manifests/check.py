@@ -10,13 +10,12 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from headway.errors import DataChangedError, ManifestError
 from headway.manifests.changed import differs
-from headway.manifests.columns import Channels, channel_codes, texts
+from headway.manifests.columns import Channels, Hashes, channel_codes, take, texts
 from headway.manifests.inherit import hash_contents
-from headway.manifests.keyhash import Hashes, hash_column
+from headway.manifests.keyhash import hash_column
 from headway.manifests.listing import list_files
 from headway.manifests.manifest import Manifest
 from headway.manifests.rules import from_record
@@ -80,10 +79,10 @@ def _damaged(files: Files, manifest: Manifest) -> Iterator[Finding]:
 def _leaks(table: Any, manifest: Manifest) -> Iterator[Finding]:
     channels = channel_codes(table["channel"])
     rows = np.flatnonzero(channels >= 0)
-    keys = texts(table["key"]).take(pa.array(rows))
+    keys = take(texts(table["key"]), rows)
     values: dict[str, Hashes] = {
         "key": hash_column(keys),
-        "content": hash_contents(texts(table["digest"]).take(pa.array(rows))),
+        "content": hash_contents(take(texts(table["digest"]), rows)),
     }
     if manifest.group is not None:
         found = from_record(manifest.group, field="group").column(keys)
@@ -91,7 +90,7 @@ def _leaks(table: Any, manifest: Manifest) -> Iterator[Finding]:
     for what, hashes in values.items():
         bad = across(hashes, channels[rows])
         if len(bad):
-            first = keys.take(pa.array(bad[:SHOWN])).to_pylist()
+            first = take(keys, bad[:SHOWN]).to_pylist()
             where = [CHANNELS[channels[rows[i]]] for i in bad[:2]]
             text = f"one {what} lies in two channels: {first[0]!r} in {where[0]} and {first[1]!r} in {where[1]}"
             yield Finding(severity="error", kind="leak", text=text, keys=tuple(first), num=len(bad))
@@ -149,12 +148,12 @@ def _moved(table: Any, before: Any) -> Iterator[Finding]:
     for what, column, hashes in (("key", "key", hash_column), ("content", "digest", hash_contents)):
         mine, theirs = np.flatnonzero(now >= 0), np.flatnonzero(then >= 0)
         values = np.concatenate([
-            hashes(texts(before[column]).take(pa.array(theirs))), hashes(texts(table[column]).take(pa.array(mine)))
+            hashes(take(texts(before[column]), theirs)), hashes(take(texts(table[column]), mine))
         ])  # fmt: skip
         bad = across(values, np.concatenate([then[theirs], now[mine]]))
         rows = mine[bad[bad >= len(theirs)] - len(theirs)]
         if len(rows):
-            keys = tuple(texts(table["key"]).take(pa.array(rows[:SHOWN])).to_pylist())
+            keys = tuple(take(texts(table["key"]), rows[:SHOWN]).to_pylist())
             text = f"{len(rows)} files were in another channel in the version before, by their {what}: {keys[0]!r}"
             yield Finding(severity="error", kind="moved", text=text, keys=keys, num=len(rows))
 

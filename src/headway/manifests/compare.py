@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from headway.manifests.columns import channel_codes, lookup, texts
+from headway.manifests.columns import channel_codes, lookup, take, texts
 from headway.manifests.keyhash import hash_column
 from headway.manifests.manifest import Manifest
 from headway.manifests.split import CHANNELS
@@ -67,20 +67,19 @@ def difference(old: Any, new: Any) -> dict[str, Any]:
 def _placed(table: Any) -> dict[str, Any]:
     channel = channel_codes(table["channel"])
     rows = np.flatnonzero(channel >= 0)
-    take = pa.array(rows)
-    keys = texts(table["key"]).take(take)
-    label = texts(table["label"].cast(pa.string())).take(take)
+    keys = take(texts(table["key"]), rows)
+    label = take(texts(table["label"].cast(pa.string())), rows)
     return {
         "keys": keys,
         "hash": hash_column(keys),
-        "digest": hash_column(texts(table["digest"]).take(take)),
+        "digest": hash_column(take(texts(table["digest"]), rows)),
         "label": hash_column(label),
         "channel": channel[rows],
     }
 
 
 def _keys(side: dict[str, Any], rows: npt.NDArray[np.int64]) -> list[str]:
-    keys: list[str] = side["keys"].take(pa.array(rows[:SHOWN])).to_pylist()
+    keys: list[str] = take(side["keys"], rows[:SHOWN]).to_pylist()
     return keys
 
 
@@ -90,7 +89,7 @@ def _listed(keys: list[str], num: int) -> dict[str, Any]:
 
 def _names(table: Any) -> list[str]:
     rows = np.flatnonzero(channel_codes(table["channel"]) >= 0)
-    names: list[str] = table["label"].take(pa.array(rows)).unique().cast(pa.string()).to_pylist()
+    names: list[str] = take(table["label"], rows).unique().cast(pa.string()).to_pylist()
     return names
 
 

@@ -12,15 +12,14 @@ from pathlib import Path
 from typing import Any, final
 
 import numpy as np
-import pyarrow as pa
 
 from headway.errors import ManifestError, ShortfallError
 from headway.manifests.assign import Counts, assign, count
-from headway.manifests.columns import Channels, Codes, digest_columns
+from headway.manifests.columns import Channels, Codes, Hashes, digest_columns, repeated, take, texts
 from headway.manifests.digests import add_digests
 from headway.manifests.inherit import Placed, hash_contents, units_of
-from headway.manifests.inventory import is_inventory, read_inventory
-from headway.manifests.keyhash import Hashes, hash_column
+from headway.manifests.inventory import folder_of_inventory, is_inventory, read_inventory
+from headway.manifests.keyhash import hash_column
 from headway.manifests.listing import CONFLICT, OK, STATUSES, UNMATCHED, Listing, Progress, list_files
 from headway.manifests.manifest import Manifest
 from headway.manifests.report import class_table, text_table
@@ -35,13 +34,13 @@ _WAY = 1
 
 @final
 class Contents:
-    """The files that there are, with their labels.
+    """The files that there are, with their labels; `contents` has the hash of the content of each (0: not known),
+    `twice` the contents that several usable files have.
 
     Args:
         listing: all that was seen, `unmatched` included.
         labelled: the label of each.
         group_hashes: hash of the group of each, None without a group rule.
-        contents: hash of the content of each, 0 where not known.
         url, kind: where the data lie; `files` or `inventory`.
         parent_id: the version whose digests were taken over.
         num_reused: how many.
@@ -60,6 +59,7 @@ class Contents:
     ) -> None:
         self.listing, self.labelled, self.group_hashes = listing, labelled, group_hashes
         self.contents = hash_contents(listing.digests)
+        self.twice = repeated(self.contents[listing.status == OK])
         self.url, self.kind, self.parent_id, self.num_reused = url, kind, parent_id, num_reused
 
 
@@ -98,7 +98,7 @@ def gather(
     source: Files | None = None
     kind, url, reused = "inventory", str(source_url), 0
     if not isinstance(source_url, Files) and is_inventory(source_url):
-        listing = read_inventory(url, clock=clock)
+        listing, url = read_inventory(url, clock=clock), folder_of_inventory(url).url
     else:
         source = source_url if isinstance(source_url, Files) else Files(source_url)
         kind, url = "files", source.url
@@ -138,18 +138,18 @@ def _set_unmatched(listing: Listing, found: Labelled, why: str) -> None:
     rows = np.flatnonzero((found.codes < 0) & (listing.status == OK))
     listing.status[rows] = UNMATCHED
     if why:
-        listing.notes.update(dict.fromkeys(listing.keys.take(pa.array(rows)).to_pylist(), why))
+        listing.notes.update(dict.fromkeys(take(listing.keys, rows).to_pylist(), why))
 
 
 def _hashes(found: Labelled) -> Hashes:
     """The hash of the name of each row; 0 for rows without one."""
-    return np.append(hash_column(pa.array(found.names, pa.large_string())), np.uint64(0))[found.codes]
+    return np.append(hash_column(texts(found.names)), np.uint64(0))[found.codes]
 
 
 def _check_matches(listing: Listing, labelled: Labelled, rule: Rule, url: str) -> None:
     if not (labelled.codes >= 0).any():
         rows = np.linspace(0, len(listing) - 1, num=min(3, len(listing))).astype(np.int64)
-        keys = listing.keys.take(pa.array(rows)).to_pylist()
+        keys = take(listing.keys, rows).to_pylist()
         raise explain_mismatch(rule, keys, source=url, num_files=len(listing))
 
 
@@ -173,14 +173,15 @@ def divide(contents: Contents, rules: Rules, *, files: Files, parent: Manifest |
     names, labels = _label_codes(contents.labelled, parent.labels if parent is not None else {})
     codes = contents.labelled.sorted({name: i for i, name in enumerate(names)})
     _check_classes(listing, codes, names, contents.url)
-    _settle_conflicts(listing, contents.contents, codes, names, split)
+    _settle_conflicts(listing, contents, codes, names, split)
     rows = np.flatnonzero(listing.status == OK)
-    keys = listing.keys if len(rows) == len(listing) else listing.keys.take(pa.array(rows))
+    keys = listing.keys if len(rows) == len(listing) else take(listing.keys, rows)
     groups = contents.group_hashes
     placed = Placed.of([parent.earlier(files), parent.table(files)]) if parent is not None else None
     units = units_of(
         keys=keys,
         contents=contents.contents[rows],
+        twice=contents.twice,
         by=split.by,
         group=rules.group,
         groups=groups[rows] if groups is not None else None,
@@ -244,24 +245,22 @@ def _check_classes(listing: Listing, codes: Codes, names: list[str], url: str) -
         )
 
 
-def _settle_conflicts(listing: Listing, contents: Hashes, codes: Codes, names: list[str], split: Split) -> None:
+def _settle_conflicts(listing: Listing, contents: Contents, codes: Codes, names: list[str], split: Split) -> None:
     """One content under two labels: an error, or set aside, or left as it is."""
-    rows = np.flatnonzero((listing.status == OK) & (contents != 0))
-    ranked = np.sort(contents[rows])
-    twice = np.unique(ranked[1:][ranked[1:] == ranked[:-1]])
-    if not len(twice) or split.conflicts == "keep":
+    if not len(contents.twice) or split.conflicts == "keep":
         return
-    members = rows[np.isin(contents[rows], twice)]
-    order = members[np.lexsort((codes[members], contents[members]))]
-    differ = (contents[order][1:] == contents[order][:-1]) & (codes[order][1:] != codes[order][:-1])
+    rows, hashes = np.flatnonzero(listing.status == OK), contents.contents
+    members = rows[np.isin(hashes[rows], contents.twice)]
+    order = members[np.lexsort((codes[members], hashes[members]))]
+    differ = (hashes[order][1:] == hashes[order][:-1]) & (codes[order][1:] != codes[order][:-1])
     if not differ.any():
         return
     first = int(np.argmax(differ))
     pair = [(listing.keys[int(row)].as_py(), names[codes[row]]) for row in order[first : first + 2]]
-    bad = np.unique(contents[order][1:][differ])
+    bad = np.unique(hashes[order][1:][differ])
     if split.conflicts == "exclude":
         why = "its content is also there under another label"
-        _set_aside(listing, order[np.isin(contents[order], bad)], why)
+        _set_aside(listing, order[np.isin(hashes[order], bad)], why)
         return
     more = f" ({len(bad)} such contents in all)" if len(bad) > 1 else ""
     raise ManifestError(
@@ -273,7 +272,7 @@ def _settle_conflicts(listing: Listing, contents: Hashes, codes: Codes, names: l
 
 def _set_aside(listing: Listing, rows: Any, why: str) -> None:
     listing.status[rows] = CONFLICT
-    listing.notes.update(dict.fromkeys(listing.keys.take(pa.array(rows)).to_pylist(), why))
+    listing.notes.update(dict.fromkeys(take(listing.keys, rows).to_pylist(), why))
 
 
 def _check_minimum(counts: Counts, names: list[str], split: Split, url: str) -> None:

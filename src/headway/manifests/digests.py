@@ -17,10 +17,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 import pyarrow.compute as pc
 
-from headway.manifests.columns import lookup, texts
+from headway.manifests.columns import bools, lookup, numbers, take, texts
 from headway.manifests.keyhash import hash_column
 from headway.manifests.listing import EMPTY, OK, UNREADABLE, Listing, Progress
 from headway.stores.files import Files
@@ -74,21 +73,21 @@ def _from_parent(
     """Which rows the parent knows unchanged, and their digests."""
     keys = texts(parent["key"])
     digests = texts(parent["digest"])
-    mine = texts(listing.keys.take(pa.array(rows)))
+    mine = texts(take(listing.keys, rows))
     at = lookup(hash_column(keys), np.arange(len(keys)), hash_column(mine), missing=-1)
     there = at >= 0
     index = np.maximum(at, 0)
 
     def column(name: str) -> npt.NDArray[Any]:
-        values: npt.NDArray[Any] = np.asarray(parent[name].to_numpy())[index]
+        values: npt.NDArray[Any] = numbers(parent[name])[index]
         return values
 
     mtimes = column("mtime_ns")
     same = there & (column("size_bytes") == listing.sizes[rows]) & (mtimes == listing.mtimes[rows])
     same &= (column("inode") == listing.inodes[rows]) & (mtimes > 0)
     same &= mtimes < (parent_listed_at - SETTLED_S) * 1e9
-    same &= np.asarray(pc.and_(pc.equal(keys.take(index), mine), pc.equal(pc.utf8_length(digests.take(index)), 64)))
-    return same, digests.take(pa.array(index[same]))
+    same &= bools(pc.and_(pc.equal(take(keys, index), mine), pc.equal(pc.utf8_length(take(digests, index)), 64)))
+    return same, take(digests, index[same])
 
 
 def _read(
@@ -102,7 +101,7 @@ def _read(
 
     def read(batch: npt.NDArray[np.int64]) -> list[tuple[int, str | OSError, os.stat_result | None]]:
         out: list[tuple[int, str | OSError, os.stat_result | None]] = []
-        for row, key in zip(batch.tolist(), listing.keys.take(pa.array(batch)).to_pylist(), strict=True):
+        for row, key in zip(batch.tolist(), take(listing.keys, batch).to_pylist(), strict=True):
             try:
                 out.append(
                     (row, *(_digest_local(f"{root}/{key}") if root is not None else _digest_remote(source, key)))
@@ -114,13 +113,13 @@ def _read(
     threads = min(4 if source.is_local else 16, len(batches), 2 * (os.cpu_count() or 1) if source.is_local else 16)
     with ThreadPoolExecutor(threads, thread_name_prefix="headway-digest") as pool:
         for results in pool.map(read, batches):
-            _take(listing, results, digests)
+            _fill_in(listing, results, digests)
             done += len(results)
             if progress:
                 progress("reading", done, len(rows))
 
 
-def _take(
+def _fill_in(
     listing: Listing, results: Sequence[tuple[int, str | OSError, os.stat_result | None]], digests: list[str]
 ) -> None:
     for row, digest, info in results:

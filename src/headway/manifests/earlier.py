@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from headway.manifests.columns import channel_codes, texts
-from headway.manifests.keyhash import Hashes, hash_column
+from headway.manifests.columns import Hashes, arrow, channel_codes, take, texts
+from headway.manifests.keyhash import hash_column
 
 COLUMNS = ("key", "label", "code", "channel", "unit", "digest")
 SCHEMA = pa.schema(
@@ -40,14 +40,14 @@ def earlier_rows(*, parent: Any, before: Any, version: int, keys: Any, digests: 
         digests: theirs.
     """
     if parent is None:
-        return SCHEMA.empty_table()
+        return pa.Table.from_batches([], schema=SCHEMA)
     rows = np.flatnonzero(channel_codes(parent["channel"]) >= 0)
-    left = parent.select(list(COLUMNS)).take(pa.array(rows))
-    left = left.append_column("version", pa.array(np.full(len(rows), version, np.int32)))
+    left = take(parent.select(list(COLUMNS)), rows)
+    left = left.append_column("version", arrow(np.full(len(rows), version, np.int32)))
     everything = pa.concat_tables([table.cast(SCHEMA) for table in (before, left) if table is not None])
     there = _pairs(keys, digests)
     gone = ~np.isin(_pairs(texts(everything["key"]), texts(everything["digest"])), there)
-    return everything.take(pa.array(np.flatnonzero(gone))).unify_dictionaries().combine_chunks()
+    return take(everything, np.flatnonzero(gone)).unify_dictionaries().combine_chunks()
 
 
 def _pairs(keys: Any, digests: Any) -> Hashes:

@@ -17,8 +17,8 @@ import numpy as np
 import pyarrow as pa
 
 from headway.errors import ManifestError
-from headway.manifests.columns import Bools, Channels, channel_codes, lookup, texts
-from headway.manifests.keyhash import Hashes, hash_column
+from headway.manifests.columns import Bools, Channels, Hashes, channel_codes, lookup, take, texts
+from headway.manifests.keyhash import hash_column
 from headway.manifests.rules import Rule
 from headway.manifests.split import CHANNELS
 
@@ -55,8 +55,8 @@ class Placed:
         for table in tables:
             column = channel_codes(table["channel"])
             rows = np.flatnonzero(column >= 0)
-            keys.append(texts(table["key"]).take(pa.array(rows)))
-            contents.append(hash_contents(texts(table["digest"]).take(pa.array(rows))))
+            keys.append(take(texts(table["key"]), rows))
+            contents.append(hash_contents(take(texts(table["digest"]), rows)))
             channels.append(column[rows])
         return Placed(
             keys=pa.concat_arrays(keys) if keys else texts([]),
@@ -74,13 +74,21 @@ def hash_contents(digests: Any) -> Hashes:
 
 
 def units_of(
-    *, keys: Any, contents: Hashes, by: str, group: Rule | None, groups: Hashes | None, placed: Placed | None
+    *,
+    keys: Any,
+    contents: Hashes,
+    twice: Hashes,
+    by: str,
+    group: Rule | None,
+    groups: Hashes | None,
+    placed: Placed | None,
 ) -> Units:
     """Join what must stay together and look up what the versions before have placed.
 
     Args:
         keys: of the files to be placed.
         contents: hashes of their contents, 0 where not known.
+        twice: the contents that several of them have.
         by: `content` or `key`.
         group: the group rule, for the keys that were placed before.
         groups: hashes of the groups of the files; None without a group rule.
@@ -92,7 +100,7 @@ def units_of(
     key_hashes = hash_column(keys)
     own = groups if groups is not None else contents if by == "content" else key_hashes
     own = np.where(own == 0, key_hashes, own)
-    joined = _join(own, contents)
+    joined = _join(own, contents, twice)
     known = np.full(len(own), _NONE)
     conflict = np.zeros(len(own), np.bool_)
     if placed is None or not len(placed.channels):
@@ -112,10 +120,8 @@ def units_of(
     return Units(own=own, joined=joined, known=known, conflict=conflict)
 
 
-def _join(own: Hashes, contents: Hashes) -> Hashes:
+def _join(own: Hashes, contents: Hashes, twice: Hashes) -> Hashes:
     """Units that share a content get one value: the smallest of them."""
-    ranked = np.sort(contents[contents != 0])
-    twice = np.unique(ranked[1:][ranked[1:] == ranked[:-1]])
     if not len(twice):
         return own
     rows = np.flatnonzero(np.isin(contents, twice))

@@ -1,7 +1,8 @@
 """A ready listing as input: a Parquet or CSV file with the columns `key`, `size` and, if there is one, `etag`.
 
-In: the URL of the inventory. Out: a `Listing`, as if the files had been listed. Their content is known by its etag, if
-at all (`etag:...` in the digest column): good for keeping copies together, not for checking what is read later.
+In: the URL of the inventory; its keys count from the folder in which it lies. Out: a `Listing`, as if the files had
+been listed. Their content is known by its etag, if at all (`etag:...` in the digest column): good for keeping copies
+together, not for checking what is read later.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from headway.errors import ManifestError
-from headway.manifests.columns import is_sorted, texts
+from headway.manifests.columns import bools, is_sorted, numbers, take, text, texts, without_nulls
 from headway.manifests.listing import EMPTY, OK, Listing
 from headway.stores.files import Files
 
@@ -28,6 +29,12 @@ def is_inventory(url: str | Path) -> bool:
     return str(url).lower().endswith(_ENDINGS)
 
 
+def folder_of_inventory(url: str) -> Files:
+    """The folder in which an inventory lies."""
+    folder, slash, _ = url.rpartition("/")
+    return Files(folder or ("/" if slash else "."))
+
+
 def read_inventory(url: str, *, clock: Callable[[], float] = time.time) -> Listing:
     """The files that an inventory lists.
 
@@ -35,10 +42,8 @@ def read_inventory(url: str, *, clock: Callable[[], float] = time.time) -> Listi
         ManifestError: it cannot be read, lacks a column, is empty, or has a key twice.
     """
     listed_at = clock()
-    folder, _, name = url.rpartition("/")
-    files = Files(folder or ("/" if url.startswith("/") else "."))
     try:
-        with files.open(name, "rb") as stream:
+        with folder_of_inventory(url).open(url.rpartition("/")[2], "rb") as stream:
             table = _read_parquet(stream) if url.lower().endswith(".parquet") else _read_csv(stream)
     except (pa.ArrowInvalid, OSError, KeyError) as error:
         raise ManifestError(
@@ -51,22 +56,22 @@ def read_inventory(url: str, *, clock: Callable[[], float] = time.time) -> Listi
     if keys.null_count:
         raise ManifestError(f"the inventory {url} has {keys.null_count} rows without a key: make it again")
     if not is_sorted(keys):
-        order = pc.sort_indices(keys)
-        keys = keys.take(order)
+        order = numbers(pc.sort_indices(keys))
+        keys = take(keys, order)
         if not is_sorted(keys):
-            twice = keys[int(np.argmax(np.asarray(pc.equal(keys[1:], keys[:-1]))))].as_py()
+            twice = keys[int(np.argmax(bools(pc.equal(keys[1:], keys[:-1]))))].as_py()
             raise ManifestError(f"the inventory {url} lists the key {twice!r} twice: remove one row")
-    sizes = np.asarray(pc.fill_null(table.column("size"), 0).cast(pa.int64()).to_numpy())
+    sizes = numbers(without_nulls(table.column("size"), 0).cast(pa.int64()))
     digests = texts(table.column("etag")) if "etag" in table.column_names else None
     del table
+    pa.default_memory_pool().release_unused()  # what reading took is given back to the system
     if order is not None:
-        sizes = sizes[np.asarray(order)]
-        digests = digests.take(order) if digests is not None else None
+        sizes = sizes[order]
+        digests = take(digests, order) if digests is not None else None
     if digests is None:
-        digests = pa.repeat(pa.scalar("", pa.large_string()), len(keys))
+        digests = pa.repeat(text(""), len(keys))
     else:
-        digests = pc.binary_join_element_wise(pa.scalar("etag", pa.large_string()), digests, ":")
-        digests = pc.fill_null(digests, "")
+        digests = without_nulls(pc.binary_join_element_wise(text("etag:"), digests, text("")), text(""))
     return Listing(
         keys=keys,
         sizes=sizes,
@@ -81,7 +86,7 @@ def read_inventory(url: str, *, clock: Callable[[], float] = time.time) -> Listi
 def _read_parquet(stream: Any) -> Any:
     import pyarrow.parquet as pq
 
-    file = pq.ParquetFile(stream)
+    file = pq.ParquetFile(stream, pre_buffer=False)
     names = file.schema_arrow.names
     return file.read(columns=["key", "size", *(["etag"] if "etag" in names else [])])
 

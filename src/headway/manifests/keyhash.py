@@ -20,9 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from headway.manifests.columns import Bytes, parts
-
-Hashes = npt.NDArray[np.uint64]
+from headway.manifests.columns import Bytes, Hashes, parts
 
 VECTORS: dict[str, int] = {
     "": 0x9CA066F1A4AB2EEA,

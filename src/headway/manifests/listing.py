@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headway.errors import ManifestError
-from headway.manifests.columns import is_sorted, texts
+from headway.manifests.columns import is_sorted, take, texts
 from headway.stores.files import Files
 
 STATUSES = ("ok", "empty", "unreadable", "unmatched", "conflict")
@@ -106,7 +106,7 @@ class _Rows:
             np.array(self.status, np.int8),
         ]
         if order is not None:
-            keys = keys.take(order)
+            keys = take(keys, order)
             columns = [column[order] for column in columns]
         sizes, mtimes, inodes, status = columns
         folders = {name: sorted(paths) for name, paths in self.folders.items() if paths}

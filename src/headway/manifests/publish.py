@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, final
 import numpy as np
 import pyarrow as pa
 
-from headway.manifests.columns import digest_columns
+from headway.manifests.columns import arrow, digest_columns, take, texts
 from headway.manifests.compare import difference
 from headway.manifests.contents import Contents, Divided
 from headway.manifests.earlier import earlier_rows
@@ -37,24 +37,20 @@ def table_of(divided: Divided) -> Any:
     placed = divided.channels >= 0
     known = divided.codes >= 0
     number = np.array([divided.labels[name] for name in divided.names] + [-1], np.int32)
-    label = pa.DictionaryArray.from_arrays(
-        pa.array(divided.codes, pa.int32(), mask=~known), pa.array(divided.names, pa.string())
-    )
-    channel = pa.DictionaryArray.from_arrays(
-        pa.array(divided.channels, pa.int8(), mask=~placed), pa.array(CHANNELS, pa.string())
-    )
-    status = pa.DictionaryArray.from_arrays(pa.array(listing.status, pa.int8()), pa.array(STATUSES, pa.string()))
+    label = pa.DictionaryArray.from_arrays(arrow(divided.codes, null=~known), texts(divided.names).cast(pa.string()))
+    channel = pa.DictionaryArray.from_arrays(arrow(divided.channels, null=~placed), texts(CHANNELS).cast(pa.string()))
+    status = pa.DictionaryArray.from_arrays(arrow(listing.status), texts(STATUSES).cast(pa.string()))
     return pa.table(
         [
             listing.keys,
             label,
-            pa.array(number[divided.codes], pa.int32(), mask=~known),
+            arrow(number[divided.codes], null=~known),
             channel,
-            pa.array(divided.units, pa.uint64(), mask=~placed),
+            arrow(divided.units, null=~placed),
             listing.digests,
-            listing.sizes,
-            listing.mtimes,
-            listing.inodes,
+            arrow(listing.sizes),
+            arrow(listing.mtimes),
+            arrow(listing.inodes),
             status,
         ],
         schema=SCHEMA,
@@ -90,7 +86,7 @@ def write_version(
     if files.exists(version.folder):
         files.remove(version.folder)
     parent, table = version.parent, table_of(divided)
-    prefix = (contents.url if contents.kind == "files" else contents.url.rpartition("/")[0]).rstrip("/") + "/"
+    prefix = contents.url.rstrip("/") + "/"
     before = parent.table(files) if parent is not None else None
     _write_files(files, version, divided, table, before=before, prefix=prefix)
     ledger.heartbeat(version.lease)
@@ -101,6 +97,7 @@ def write_version(
         channels=divided.channels,
         split=rules.split,
         contents=contents.contents,
+        twice=contents.twice,
         difference={"parent": parent.id, **difference(before, table)} if parent is not None else None,
     )
     manifest = _record(version, contents, divided, report, rules=rules, prefix=prefix, now=clock())
@@ -124,13 +121,13 @@ def _write_files(files: Files, version: Version, divided: Divided, table: Any, *
     write_channels(table, prefix=prefix, create=create)
     with create("labels.json") as stream:
         write_labels(divided.labels, stream)
-    rows = pa.array(np.flatnonzero(divided.channels >= 0))
+    rows = np.flatnonzero(divided.channels >= 0)
     left = earlier_rows(
         parent=before,
         before=version.parent.earlier(files) if version.parent is not None else None,
         version=version.parent.version if version.parent is not None else 0,
-        keys=divided.listing.keys.take(rows) if before is not None else None,
-        digests=divided.listing.digests.take(rows) if before is not None else None,
+        keys=take(divided.listing.keys, rows) if before is not None else None,
+        digests=take(divided.listing.digests, rows) if before is not None else None,
     )
     with create("earlier.parquet") as stream:
         write_table(left, stream)
@@ -182,10 +179,9 @@ def _channels(divided: Divided) -> dict[str, Channel]:
     number = np.array([divided.labels[name] for name in divided.names], np.int32)
     for code, name in enumerate(CHANNELS):
         rows = np.flatnonzero(divided.channels == code)
-        take = pa.array(rows)
         columns = {
-            "key": listing.keys.take(take),
-            "digest": listing.digests.take(take),
+            "key": take(listing.keys, rows),
+            "digest": take(listing.digests, rows),
             "code": number[divided.codes[rows]],
         }
         out[name] = Channel(

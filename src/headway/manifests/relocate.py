@@ -31,7 +31,6 @@ def relocate(ledger: Ledger, manifest: Manifest, source_url: str | Path, *, file
         WorkspaceError: another process works on this manifest just now.
     """
     source = Files(str(source_url))
-    url = source.url if manifest.kind == "files" else str(source_url)
     if files is not None and manifest.kind == "files":
         _look(manifest, files, source)
     lease = ledger.claim(manifest.id)
@@ -39,11 +38,11 @@ def relocate(ledger: Ledger, manifest: Manifest, source_url: str | Path, *, file
         holder = ledger.holder(manifest.id)
         raise WorkspaceError(f"cannot relocate {manifest.id}: {holder and holder.driver} works on it; try again later")
     try:
-        ledger.append(lease, [(MOVED, {"source_url": url})])
+        ledger.append(lease, [(MOVED, {"source_url": source.url})])
     finally:
         ledger.release(lease)
-    ledger.update_entry(manifest.id, {"source_url": url})
-    return replace(manifest, source_url=url)
+    ledger.update_entry(manifest.id, {"source_url": source.url})
+    return replace(manifest, source_url=source.url)
 
 
 def _look(manifest: Manifest, files: Files, source: Files) -> None:

@@ -18,11 +18,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from headway.manifests.assign import Counts, count
-from headway.manifests.columns import Channels, Codes
-from headway.manifests.keyhash import Hashes
+from headway.manifests.columns import Bools, Channels, Codes, Hashes, take
 from headway.manifests.listing import CONFLICT, EMPTY, STATUSES, UNMATCHED, UNREADABLE, Listing
 from headway.manifests.quotas import quota
 from headway.manifests.split import CHANNELS, Split
@@ -84,7 +82,7 @@ def set_aside(listing: Listing) -> dict[str, Any]:
     out: dict[str, Any] = {}
     for code in (UNMATCHED, EMPTY, UNREADABLE, CONFLICT):
         rows = np.flatnonzero(listing.status == code)
-        keys = listing.keys.take(pa.array(rows[:SHOWN])).to_pylist()
+        keys = take(listing.keys, rows[:SHOWN]).to_pylist()
         why = {UNMATCHED: "its key matches no label rule", EMPTY: "it has no bytes"}.get(code, "")
         out[STATUSES[code]] = {
             "num": len(rows),
@@ -93,20 +91,17 @@ def set_aside(listing: Listing) -> dict[str, Any]:
     return out
 
 
-def copies(keys: Any, contents: Hashes, *, statuses_ok: Any) -> dict[str, Any]:
+def copies(keys: Any, contents: Hashes, twice: Hashes, *, inside: Bools) -> dict[str, Any]:
     """Contents that several files have, with their keys."""
-    rows = np.flatnonzero(statuses_ok & (contents != 0))
-    values = contents[rows]
-    ranked = np.sort(values)
-    twice = np.unique(ranked[1:][ranked[1:] == ranked[:-1]])
     if not len(twice):
         return {"num_contents": 0, "num_files": 0, "groups": []}
-    members = rows[np.isin(values, twice)]
+    rows = np.flatnonzero(inside)
+    members = rows[np.isin(contents[rows], twice)]
     order = members[np.argsort(contents[members], kind="stable")]
     edges = np.flatnonzero(np.append(True, contents[order][1:] != contents[order][:-1]))
     bounds = np.append(edges, len(order))
     groups = [
-        keys.take(pa.array(order[bounds[i] : min(bounds[i + 1], bounds[i] + 20)])).to_pylist()
+        take(keys, order[bounds[i] : min(bounds[i + 1], bounds[i] + 20)]).to_pylist()
         for i in range(min(len(edges), SHOWN))
     ]
     return {"num_contents": len(edges), "num_files": len(order), "groups": sorted(groups)}
@@ -120,6 +115,7 @@ def describe(
     channels: Channels,
     split: Split,
     contents: Hashes,
+    twice: Hashes,
     difference: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     """The body of the report; `codes` and `channels` have one entry per row of the listing, -1 for none."""
@@ -144,7 +140,7 @@ def describe(
         "largest_deviation": int(np.abs(counts - targets).max(initial=0)),
         **set_aside(listing),
         "folders": {name: {"num": len(paths), "paths": paths[:SHOWN]} for name, paths in listing.folders.items()},
-        "copies": copies(listing.keys, contents, statuses_ok=inside),
+        "copies": copies(listing.keys, contents, twice, inside=inside),
         "difference": difference,
     }
 

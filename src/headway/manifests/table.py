@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from headway.manifests.columns import channel_codes, is_sorted, parts, texts
+from headway.manifests.columns import arrow, channel_codes, is_sorted, parts, take, text, texts
 from headway.manifests.split import CHANNELS
 from headway.records import encode
 
@@ -75,7 +75,7 @@ def write_channels(table: Any, *, prefix: str, create: Opener) -> None:
         with create(f"{name}.manifest") as stream:
             stream.write(b"[\n" + json.dumps({"prefix": prefix}, ensure_ascii=False).encode())
             for first in range(0, len(rows), _ROWS):
-                stream.write(b',\n"' + _joined(keys.take(pa.array(rows[first : first + _ROWS]))) + b'"')
+                stream.write(b',\n"' + _joined(take(keys, rows[first : first + _ROWS])) + b'"')
             stream.write(b"\n]\n")
 
 
@@ -85,8 +85,8 @@ def _joined(keys: Any) -> Any:
     block = data[offsets[0] : offsets[-1]]
     if bool(((block < 32) | (block == 34) | (block == 92)).any()):
         keys = texts([json.dumps(key, ensure_ascii=False)[1:-1] for key in keys.to_pylist()])
-    whole = pa.ListArray.from_arrays(pa.array([0, len(keys)], pa.int32()), keys)
-    return pc.binary_join(whole, pa.scalar('",\n"', pa.large_string()))[0].as_buffer()
+    whole = pa.ListArray.from_arrays(arrow(np.array([0, len(keys)], np.int32)), keys)
+    return pc.binary_join(whole, text('",\n"'))[0].as_buffer()
 
 
 def write_labels(labels: Mapping[str, int], stream: BinaryIO) -> None:
