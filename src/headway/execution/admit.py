@@ -134,7 +134,7 @@ def _settle_in(files: Files, ledger: Ledger, spec: JobSpec, code: Path) -> None:
     if (home / "code").exists():
         shutil.rmtree(home / "code")
     os.rename(code, home / "code")
-    ledger.link([Edge(source=spec.id, target=i.id, role=i.role) for i in spec.inputs])
+    ledger.link([Edge(source=i.id, target=spec.id, role=i.role) for i in spec.inputs])
     files.write(f"jobs/{spec.id}/job.json", pretty(spec))
 
 

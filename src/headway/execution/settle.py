@@ -12,6 +12,7 @@ from typing import Any
 from headway.engines.engine import Observation
 from headway.jobs.folder import JobFolder
 from headway.jobs.spec import JobSpec
+from headway.lineage.trace import fill_in
 from headway.planning.usage import sentence
 from headway.records import Record
 from headway.stores.files import Files
@@ -34,6 +35,7 @@ def end_of(files: Files, spec: JobSpec, seen: Observation) -> dict[str, Any]:
     folder = JobFolder(files, spec.id)
     rank = seen.rank or 0
     outcome = read_outcome(files, folder, seen.attempt, rank)
+    fill_in(files.local(folder.trace(seen.attempt, rank)))
     error = (outcome or {}).get("error") or {}
     body: dict[str, Any] = {
         "attempt": seen.attempt,

@@ -237,8 +237,8 @@ class _Work:
         files.write(f"{self._home}/index.json", pretty(dataset))
         self._session.ledger.link(
             [
-                Edge(source=dataset.id, target=manifest.id, role="manifest"),
-                Edge(source=dataset.id, target=spec.id, role="job"),
+                Edge(source=manifest.id, target=dataset.id, role="manifest"),
+                Edge(source=spec.id, target=dataset.id, role="job"),
             ]
         )
         sealed = commit.seal(files, self._home, attempt=outcome.attempt, only=["index.json"])
