@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 RESAMPLES = 1_000
 LEVEL = 0.95
-_SLOW_RESAMPLES = 400  # of metrics that scikit-learn computes anew for each resample
+_SLOW_RESAMPLES = 200  # of metrics that scikit-learn computes anew for each resample
 _MAX_DRAWS = 50_000_000
 
 
