@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,7 +11,11 @@ from headway.cli.opening import AsJson, Context, ModelName, workspace
 
 models = typer.Typer(name="model", help="List, register, promote and roll back models.", no_args_is_help=True)
 
-Alias = Annotated[str, typer.Option(help="The alias.")]
+if TYPE_CHECKING:
+    from headway.evaluation.evaluation import Evaluation
+    from headway.execution.job import ModelRef
+    from headway.workspace import Workspace
+
 Why = Annotated[str, typer.Option(help="The reason, kept in the history.")]
 COLUMNS = ["ref", "aliases", "metrics", "dataset", "tags", "at"]
 
@@ -55,41 +59,57 @@ def register(
     context: Context,
     name: Annotated[str, typer.Argument(help="Name of the registered model.")],
     model: Annotated[str, typer.Argument(help="A job, or STUDY/TRIAL (STUDY alone: its best).")],
-    evaluation: Annotated[str | None, typer.Option(help="Id of its evaluation.")] = None,
-    gates: Annotated[list[str] | None, typer.Option("--gate", help="'test:accuracy>=0.9'")] = None,
+    evaluation: Annotated[str | None, typer.Option(help="Id of its evaluation; none: its newest.")] = None,
+    at_least: Annotated[list[str] | None, typer.Option(help="Gate: test:accuracy=0.9")] = None,
+    at_most: Annotated[list[str] | None, typer.Option(help="Gate: test:log_loss=0.5")] = None,
     better: Annotated[list[str] | None, typer.Option("--better-in", help="Metric to beat the champion in.")] = None,
     tags: Annotated[list[str] | None, typer.Option("--tag", help="name=value")] = None,
     promote: Annotated[str | None, typer.Option(help="Alias to point at it.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Register a model as a new version, if it passes the gates."""
-    from headway.evaluation.evaluation import load_evaluation
-    from headway.flows.inspect import find
     from headway.flows.register import find_model
 
+    gates = parsing.gates(at_least, at_most, better)
     with workspace(context) as ws:
-        scored = None
-        if evaluation is not None:
-            entry = find(ws.session, evaluation, kinds=("evaluate",))
-            scored = load_evaluation(ws.session.files, entry.id)
         found = find_model(ws.session, model)
         if isinstance(found, str):
             raise ValueError(f"{model!r} is registered already: see headway model show {model}")
-        made = ws.register(
-            name,
-            found,
-            evaluation=scored,
-            gate=parsing.gates(gates, better),
-            tags=parsing.pairs(tags, option="--tag"),
-        )
-        if promote is not None:
-            made = made.promote(promote)
-        _print_version(made, as_json=as_json)
+        scored = _evaluation(ws, found, named=evaluation)
+        if scored is None and gates:
+            raise ValueError(
+                f"a gate needs an evaluation of {model!r}; make one first: headway evaluate {model} DATASET"
+            )
+        made = ws.register(name, found, evaluation=scored, gate=gates, tags=parsing.pairs(tags, option="--tag"))
+        _print_version(made if promote is None else made.promote(promote), as_json=as_json)
+
+
+def _evaluation(ws: Workspace, model: ModelRef, *, named: str | None) -> Evaluation | None:
+    """The evaluation of that id, else the newest of this very model; None when there is none."""
+    from headway.evaluation.evaluation import load_evaluation
+    from headway.flows.evaluate import model_digest
+    from headway.flows.inspect import find
+    from headway.stores.commit import result
+
+    files, ledger = ws.session.files, ws.session.ledger
+    if named is not None:
+        return load_evaluation(files, find(ws.session, named, kinds=("evaluate",)).id)
+    digest = model_digest(model.path(files))
+    for entry in reversed(ledger.entries(kind="evaluate")):
+        if result(files, f"jobs/{entry.id}") is not None:
+            found = load_evaluation(files, entry.id)
+            if found.model_digest == digest:
+                return found
+    return None
 
 
 @models.command("promote")
 def promote(
-    context: Context, name: ModelName, alias: Alias = "champion", why: Why = "", as_json: AsJson = False
+    context: Context,
+    name: ModelName,
+    alias: Annotated[str, typer.Argument(help="The alias.")] = "champion",
+    why: Why = "",
+    as_json: AsJson = False,
 ) -> None:
     """Point an alias at a version."""
     with workspace(context) as ws:
@@ -100,7 +120,7 @@ def promote(
 def rollback(
     context: Context,
     name: Annotated[str, typer.Argument(help="Name of the model.")],
-    alias: Alias = "champion",
+    alias: Annotated[str, typer.Argument(help="The alias.")] = "champion",
     why: Why = "",
     as_json: AsJson = False,
 ) -> None:

@@ -129,20 +129,20 @@ def num_bytes(text: str) -> int:
         raise ValueError(f"a size is a number with K, M, G, T or Ki, Mi, Gi, Ti behind it, got {text!r}") from None
 
 
-def gates(texts: Sequence[str] | None, better: Sequence[str] | None) -> list[Gate]:
-    """`test:accuracy>=0.9`, `test:log_loss<=0.5`; and metrics in which the champion must be beaten."""
+def gates(at_least: Sequence[str] | None, at_most: Sequence[str] | None, better: Sequence[str] | None) -> list[Gate]:
+    """`--at-least test:accuracy=0.9`, `--at-most test:log_loss=0.5`, `--better-in test:accuracy`."""
     from headway.evaluation.gates import AtLeast, AtMost, BetterThanChampion
 
-    found: list[Gate] = []
-    for text in texts or ():
-        for sign, kind in ((">=", AtLeast), ("<=", AtMost)):
-            metric, found_sign, value = text.partition(sign)
-            if found_sign and metric.strip():
-                try:
-                    found.append(kind(metric.strip(), float(value)))
-                except ValueError:
-                    raise ValueError(f"the bound of --gate must be a number, got {value!r} in {text!r}") from None
-                break
-        else:
-            raise ValueError(f"--gate is metric>=value or metric<=value, got {text!r}; example: 'test:accuracy>=0.9'")
+    found: list[Gate] = [AtLeast(metric, bound) for metric, bound in _bounds(at_least, "--at-least")]
+    found += [AtMost(metric, bound) for metric, bound in _bounds(at_most, "--at-most")]
     return found + [BetterThanChampion(metric) for metric in better or ()]
+
+
+def _bounds(texts: Sequence[str] | None, option: str) -> list[tuple[str, float]]:
+    found = []
+    for metric, value in pairs(texts, option=option).items():
+        try:
+            found.append((metric, float(value)))
+        except ValueError:
+            raise ValueError(f"{option} is metric=number, got {metric}={value!r}; example: test:accuracy=0.9") from None
+    return found
