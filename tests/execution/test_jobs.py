@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import threading
 import time
 from collections.abc import Callable
@@ -194,7 +193,8 @@ def test_a_script_that_leaves_through_os_exit_is_no_success(ws: hw.Workspace, pr
 
 def test_a_script_that_ignores_sigterm_is_killed_after_the_grace(ws: hw.Workspace, project: Path) -> None:
     (project / "deaf.py").write_text(
-        "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint('deaf', flush=True)\ntime.sleep(600)\n"
+        "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "print('deaf', flush=True)\ntime.sleep(600)\n"
     )
     job = ws.train("deaf", hw.Script("deaf.py"), wait=False)
     log = Path(ws.session.files.local(f"jobs/{job.id}/attempts/1/algo-1/log.txt"))
@@ -219,7 +219,8 @@ def test_the_test_channel_cannot_be_asked_for_by_a_training_function(
     module("curious", "def fit(context):\n    context.channels['test']\n")
     with pytest.raises((ChannelLeakError, JobFailedError), match="test"):
         ws.train("curious", "curious:fit", manifest)
-    spy = f"import glob\ndef fit():\n    return {{'n': sum(len(open(f).read()) for f in glob.glob({str(project / 'data')!r} + '/*/*'))}}\n"
+    pattern = f"{project / 'data'}/*/*"
+    spy = f"import glob\ndef fit():\n    return {{'n': sum(len(open(f).read()) for f in glob.glob({pattern!r}))}}\n"
     module("spy", spy)
     with pytest.raises(ChannelLeakError, match="test channel"):
         ws.train("spy", "spy:fit", manifest)
