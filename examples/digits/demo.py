@@ -13,6 +13,7 @@ from pathlib import Path
 from make_images import write_images
 
 import headway as hw
+from headway.flows.evaluate import write_page
 
 
 def run(folder):
@@ -40,7 +41,7 @@ def run(folder):
         )
         picture = sorted((pictures / "7").iterdir())[0]
         answer = ws.model("digits@champion").predict([picture])[0]
-        page = ws.page(evaluation)
+        page = write_page(ws.session, evaluation, dataset)
         return summary(ws, folder, study=study, best=best, evaluation=evaluation, model=model, answer=answer, page=page)
 
 
