@@ -15,7 +15,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, final
 
 from headway.engines import machine
@@ -24,6 +23,7 @@ from headway.engines.engine import Launch, Pool, Task, TaskNews
 from headway.engines.slot import Slot
 from headway.engines.starter import Starter, verdict
 from headway.errors import CapabilityError
+from headway.worker.items import result_of
 
 AHEAD_S = 0.02
 """So much work a worker is given at a time."""
@@ -240,9 +240,7 @@ class LocalPool(Pool):
         """The record of an ended task: news, once."""
         if not slot.done(record):
             return
-        result = record["result"]
-        if record.get("result_file"):
-            result = json.loads((Path(slot.ticket["folders"]["worker"]) / record["result_file"]).read_text())
+        result = result_of(record, slot.ticket["folders"]["worker"])
         if record["number"] == slot.cancelled:
             slot.cancelled = slot.kill_at = None
         self._news.append(TaskNews(

@@ -71,11 +71,15 @@ class Child:
             os.close(self.output)
             self.output = -1
             return False
-        self._log_bytes(self._mask.feed(data))
+        self.take(data)
         return True
 
-    def _log_bytes(self, data: bytes) -> None:
-        """Write to the log as it is, then look at whole lines."""
+    def take(self, data: bytes) -> None:
+        """A piece of output: into the log as it is (without secrets), then look at whole lines."""
+        data = self._mask.feed(data)
+        self._take(data)
+
+    def _take(self, data: bytes) -> None:
         self._write_log(data)
         if not self._patterns and len(data) > 4 * SHOWN_CHARACTERS:
             data = data[-4 * SHOWN_CHARACTERS :]
@@ -171,7 +175,7 @@ class Child:
         """After the end: the rest of the output, the last metrics; then everything is closed."""
         while self.output >= 0 and self.read_output():
             pass
-        self._log_bytes(self._mask.flush())
+        self._take(self._mask.flush())
         if self._rest:
             self._look([self._rest])
         self.read_metrics_file()

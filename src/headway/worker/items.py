@@ -143,6 +143,26 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def append_report(folder: str, number: int, attempt: int, values: Mapping[str, float], step: int | None) -> None:
+    """Metrics of a task: a line each in `metrics.jsonl`, with the task's number."""
+    at = time.time()
+    rows = [metrics.line(name, value, step=step, at=at, source="report") for name, value in values.items()]
+    mark = b', "task": %d, "task_attempt": %d}\n' % (number, attempt)
+    metrics.append(f"{folder}/metrics.jsonl", b"".join(row[:-2] + mark for row in rows))
+
+
+def result_of(record: Mapping[str, Any], folder: str) -> Any:
+    """The result of a record, read from its file if it was large.
+
+    Args:
+        folder: of the worker.
+    """
+    if not record.get("result_file"):
+        return record["result"]
+    with open(f"{folder}/{record['result_file']}", encoding="utf-8") as stream:
+        return json.load(stream)
+
+
 @final
 class Records:
     """Appends to the worker's `tasks.jsonl`; the trace of what ran is on disk before the record that relies on it."""
@@ -216,11 +236,8 @@ class Server:
         self._tell(b'{"ended": ' + self._records.append(record)[:-1] + b"}\n", now=not self._queue)
 
     def _report(self, number: int, attempt: int, values: Mapping[str, float], step: int | None) -> None:
-        """Metrics of a task: a line each in `metrics.jsonl` with the task's number, and the driver is told at once."""
-        at = time.time()
-        rows = [metrics.line(name, value, step=step, at=at, source="report") for name, value in values.items()]
-        mark = b', "task": %d, "task_attempt": %d}\n' % (number, attempt)
-        metrics.append(f"{self._worker.folder}/metrics.jsonl", b"".join(row[:-2] + mark for row in rows))
+        """Metrics of a task: on disk, and the driver is told at once."""
+        append_report(self._worker.folder, number, attempt, values, step)
         news = {"number": number, "attempt": attempt, "values": dict(values), "step": step}
         self._tell(json.dumps({"reported": news}).encode() + b"\n", now=True)
 

@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
-from typing import Any, NoReturn, final
+from typing import Any, NoReturn, TextIO, final
 
 from headway.worker import context as contexts
 from headway.worker import metrics, outcome, program, threads, watch
@@ -35,19 +35,24 @@ class Ending:
         self.message = ""
         self.error: dict[str, Any] | None = None
 
-    def failed(self, error: BaseException, *, mask: Mask) -> None:
-        """Take an exception as Python itself would at the end of a script, and show it in the log."""
+    def failed(self, error: BaseException, *, mask: Mask, output: TextIO | None = None) -> None:
+        """Take an exception as Python itself would at the end of a script, and show it in the log.
+
+        Args:
+            output: where to show it; None for standard error.
+        """
+        output = output or sys.stderr
         if isinstance(error, SystemExit):
-            self._exited(error.code, mask=mask)
+            self._exited(error.code, mask=mask, output=output)
             return
         self.exit_code = 130 if isinstance(error, KeyboardInterrupt) else 1
         self.error = outcome.describe(error, mask=mask)
         plain = isinstance(error, program.ProgramFault) or not self.error["message"]
         self.message = self.error["message"] if plain else f"{self.error['type']}: {self.error['message']}"
         self.message = self.message or str(self.error["type"])
-        print(self.error["traceback"], end="", file=sys.stderr, flush=True)  # noqa: T201
+        print(self.error["traceback"], end="", file=output, flush=True)
 
-    def _exited(self, code: Any, *, mask: Mask) -> None:
+    def _exited(self, code: Any, *, mask: Mask, output: TextIO) -> None:
         """The rules of `sys.exit`: nothing is 0, a number is itself, anything else is printed and is 1."""
         if code is None:
             return
@@ -55,7 +60,7 @@ class Ending:
             self.exit_code = code & 0xFF
             self.message = f"sys.exit({code})" if self.exit_code else ""
             return
-        print(code, file=sys.stderr, flush=True)  # noqa: T201
+        print(code, file=output, flush=True)
         self.exit_code, self.message = 1, mask.text(f"sys.exit: {code}")
 
 
@@ -90,10 +95,15 @@ class Reporter:
 
 @final
 class StopSign:
-    """Whether the worker has been asked to stop: by SIGTERM, once somebody looks, or by the stop file."""
+    """Whether the worker has been asked to stop: by SIGTERM, once somebody looks, or by the stop file.
 
-    def __init__(self, path: str) -> None:
-        self._path, self._asked, self._listening = path, False, False
+    Args:
+        path: the stop file.
+        signals: whether this process is the worker's own, so that it may take SIGTERM.
+    """
+
+    def __init__(self, path: str, *, signals: bool = True) -> None:
+        self._path, self._asked, self._listening = path, False, not signals
 
     def listen(self) -> None:
         """From now on SIGTERM asks instead of killing; only programs that look get this."""
@@ -119,17 +129,19 @@ class Worker:
         ticket: what to do.
         path: where the ticket lies.
         bell: write end of a pipe to the host.
+        own_process: False when it runs inside the driver (the engine `inline`).
     """
 
-    def __init__(self, ticket: tickets.Ticket, *, path: str, bell: int | None = None) -> None:
+    def __init__(self, ticket: tickets.Ticket, *, path: str, bell: int | None = None, own_process: bool = True) -> None:
         self.ticket, self.path = ticket, path
         self.folder: str = ticket["folders"]["worker"]
         self.started_at = time.time()
         self.mask = Mask([os.environ[name] for name in ticket.get("secret_names", ()) if os.environ.get(name)])
         self.reporter = Reporter(self.folder, bell)
-        self.stop = StopSign(tickets.stop_file(ticket))
+        self._own_process = own_process
+        self.stop = StopSign(tickets.stop_file(ticket), signals=own_process)
         self.context = contexts.Context(ticket, report=self.reporter.report, should_stop=self.stop)
-        self.recorder = self._recorder()
+        self.recorder = watch.Recorder(code=[ticket["program"]["code"]])
 
     def _recorder(self) -> watch.Recorder:
         from headway.worker.channels import sources
@@ -153,8 +165,10 @@ class Worker:
         if self.ticket["program"]["kind"] == "script":
             for channel in self.context.channels.values():
                 _ = channel.path
-        threads.limit(self.ticket["resources"]["cpus"])
+        if self._own_process:
+            threads.limit(self.ticket["resources"]["cpus"])
         contexts.activate(self.context)
+        self.recorder = self._recorder()
         watch.start(self.recorder)
 
     def run(self) -> Ending:
