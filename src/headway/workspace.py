@@ -342,6 +342,12 @@ class Workspace:
             fresh=fresh,
         )
 
+    def page(self, evaluation: Evaluation) -> Path:
+        """The page of an evaluation: metrics, sample predictions with their pictures, confusion matrix; one file."""
+        from headway.flows.evaluate import write_page
+
+        return write_page(self.session, evaluation)
+
     def register(
         self,
         name: str,

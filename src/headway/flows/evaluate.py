@@ -23,6 +23,7 @@ from headway.execution.run import run_job
 from headway.execution.session import Session
 from headway.execution.tickets import make_launch
 from headway.flows.channels import feed, local_root
+from headway.flows.process import load_dataset
 from headway.jobs.code import snapshot
 from headway.jobs.program import Function
 from headway.jobs.spec import InputRef, JobSpec, ProgramRecord
@@ -158,8 +159,9 @@ def _evaluate(
     return load_evaluation(session.files, spec.id)
 
 
-def write_page(session: Session, evaluation: Evaluation, data: Dataset) -> Path:
+def write_page(session: Session, evaluation: Evaluation) -> Path:
     """The page of sample predictions, with the raw pictures where they can be read; its path."""
+    data = load_dataset(session, evaluation.dataset)
     manifest = Manifest.load(session.files, session.ledger, data.manifest) if data.manifest else None
     root = local_root(manifest) if manifest is not None else None
 
