@@ -1,4 +1,4 @@
-"""docs/using.md names every command, setting and variable, docs/installing.md every extra; examples in docstrings run."""
+"""docs/using.md names every command, setting and variable, docs/installing.md every extra; docstrings' examples run."""
 
 from __future__ import annotations
 
