@@ -17,7 +17,7 @@ PREPARE = """
 import numpy as np
 
 def to_array(item):
-    values = [float(word) for word in open(item.path).read().split()]
+    values = [float(word) for word in item.path.read_text().split()]
     return np.asarray(values, "float32")
 """
 

@@ -322,8 +322,9 @@ class _Work:
         files, home = self._session.files, f"jobs/{self._spec.id}"
         if (found := commit.result(files, home)) is not None:
             return found  # of the study before it was extended: what counts is in its events
-        attempts = self._folder.attempts()
-        attempt = max(attempts, default=1)
+        attempts = self._folder.attempts() or [1]
+        attempt = attempts[-1]
+        files.local(self._folder.output(attempt)).mkdir(parents=True, exist_ok=True)
         best = report.best(state)
         body = {
             "status": "succeeded",
