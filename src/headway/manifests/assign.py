@@ -7,17 +7,14 @@ the files of other classes. Before: `headway.manifests.inherit`; next: `headway.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
-from headway.manifests.columns import Channels, Codes, Hashes, repeated
+from headway.manifests.columns import Channels, Codes, Counts, Hashes, repeated
 from headway.manifests.keyhash import priorities
 from headway.manifests.quotas import quota, share_out
 from headway.manifests.split import CHANNELS, Split
-
-Counts = npt.NDArray[np.int64]
+from headway.manifests.together import Groups
 
 _NONE = -1
 
@@ -42,16 +39,19 @@ def assign(units: Hashes, codes: Codes, known: Channels, *, split: Split, num_la
     """
     targets = class_targets(codes, split=split, num_labels=num_labels)
     channels = known.copy()
-    have = count(codes[known != _NONE], known[known != _NONE], num_labels=num_labels)
+    have = count(codes, channels, num_labels=num_labels)
     new = np.flatnonzero(known == _NONE)
     if not len(new):
         return channels
-    singles, groups = _singles_and_groups(units[new])
-    if len(groups):
-        _place_groups(new[groups], units, codes, channels, targets - have, split=split)
-        placed = new[groups]
-        have += count(codes[placed], channels[placed], num_labels=num_labels)
+    singles, rows = _singles_and_groups(units[new])
+    groups = Groups(units[new[rows]], codes[new[rows]], split=split) if len(rows) else None
+    if groups is not None:
+        groups.place(targets - have)
+        channels[new[rows]] = groups.channels()
+        have = count(codes, channels, num_labels=num_labels)
     _select_singles(new[singles], units, codes, channels, targets, have, split=split)
+    if groups is not None and groups.lift(count(codes, channels, num_labels=num_labels)):
+        channels[new[rows]] = groups.channels()
     return channels
 
 
@@ -63,7 +63,7 @@ def class_targets(codes: Codes, *, split: Split, num_labels: int) -> Counts:
     return np.array(rows, np.int64).reshape(num_labels, len(CHANNELS))
 
 
-def count(codes: Codes, channels: Channels, *, num_labels: int, weights: Any = None) -> Counts:
+def count(codes: Codes, channels: Channels, *, num_labels: int, weights: npt.NDArray[np.int64] | None = None) -> Counts:
     """Number of files (or sum of the weights) of each class in each channel; files without a channel count nowhere."""
     placed = channels != _NONE
     if not placed.all():
@@ -122,33 +122,3 @@ def _by_selection(order: Hashes, given: list[int]) -> Channels:
         elif bound > 0:
             chosen[order < ranked[bound]] = channel
     return chosen
-
-
-def _place_groups(
-    rows: npt.NDArray[np.int64], units: Hashes, codes: Codes, channels: Channels, room: Counts, *, split: Split
-) -> None:
-    """Place units of several files one by one, largest first, where they fit best; `room` may go below zero."""
-    names, inverse = np.unique(units[rows], return_inverse=True)
-    pairs, sizes = np.unique(inverse * np.int64(len(room)) + codes[rows], return_counts=True)
-    unit_of, label_of = np.divmod(pairs, len(room))
-    bounds = np.searchsorted(unit_of, np.arange(len(names) + 1))
-    totals = np.bincount(inverse, minlength=len(names))
-    chosen = np.zeros(len(names), np.int8)
-    open_channels = [i for i, share in enumerate(split.shares()) if share]
-    start = np.maximum(room, 0)
-    left, first = room.tolist(), start.tolist()
-    for unit in np.lexsort((priorities(names.copy(), seed=split.seed), -totals)):
-        part = range(bounds[unit], bounds[unit + 1])
-        cells = [(int(label_of[i]), int(sizes[i])) for i in part]
-        best = min(open_channels, key=lambda channel: _misfit(cells, left, first, channel))
-        chosen[unit] = best
-        for label, size in cells:
-            left[label][best] -= size
-    channels[rows] = chosen[inverse]
-
-
-def _misfit(cells: list[tuple[int, int]], left: list[list[int]], first: list[list[int]], channel: int) -> Any:
-    """How badly a unit fits a channel: files too many, then how full the channel already is for these classes."""
-    over = sum(max(0, size - max(0, left[label][channel])) for label, size in cells)
-    room = sum(size * left[label][channel] / max(1, first[label][channel]) for label, size in cells)
-    return over, -room, channel

@@ -24,6 +24,7 @@ Bools = npt.NDArray[np.bool_]
 Codes = npt.NDArray[np.int32]
 Channels = npt.NDArray[np.int8]
 Hashes = npt.NDArray[np.uint64]
+Counts = npt.NDArray[np.int64]
 
 _ROWS = 131_072
 

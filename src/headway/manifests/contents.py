@@ -14,8 +14,8 @@ from typing import Any, final
 import numpy as np
 
 from headway.errors import ManifestError, ShortfallError
-from headway.manifests.assign import Counts, assign, count
-from headway.manifests.columns import Channels, Codes, Hashes, digest_columns, repeated, take, texts
+from headway.manifests.assign import assign, count
+from headway.manifests.columns import Channels, Codes, Counts, Hashes, digest_columns, repeated, take, texts
 from headway.manifests.digests import add_digests
 from headway.manifests.inherit import Placed, hash_contents, units_of
 from headway.manifests.inventory import folder_of_inventory, is_inventory, read_inventory
@@ -24,7 +24,7 @@ from headway.manifests.listing import CONFLICT, OK, STATUSES, UNMATCHED, Listing
 from headway.manifests.manifest import Manifest
 from headway.manifests.report import class_table, text_table
 from headway.manifests.rules import Labelled, Rule, Rules, explain_mismatch
-from headway.manifests.split import CHANNELS, Split
+from headway.manifests.split import Split
 from headway.records import digest_of, plain
 from headway.stores.files import Files
 
@@ -197,7 +197,8 @@ def divide(contents: Contents, rules: Rules, *, files: Files, parent: Manifest |
     channels[rows[good]] = chosen
     own = np.zeros(len(listing), np.uint64)
     own[rows] = units.own
-    _check_minimum(count(codes[rows[good]], chosen, num_labels=len(names)), names, split, contents.url)
+    counts = count(codes[rows[good]], chosen, num_labels=len(names))
+    _check_minimum(counts, names, split, contents.url, parent)
     return Divided(labels=labels, names=names, codes=codes, channels=channels, units=own, listing=listing)
 
 
@@ -275,7 +276,7 @@ def _set_aside(listing: Listing, rows: Any, why: str) -> None:
     listing.notes.update(dict.fromkeys(take(listing.keys, rows).to_pylist(), why))
 
 
-def _check_minimum(counts: Counts, names: list[str], split: Split, url: str) -> None:
+def _check_minimum(counts: Counts, names: list[str], split: Split, url: str, parent: Manifest | None) -> None:
     """Each class has its minimum in each channel that has a share."""
     wanted = np.array([split.at_least if share else 0 for share in split.shares()])
     short: list[bool] = np.any(counts < wanted, axis=1).tolist()
@@ -283,13 +284,20 @@ def _check_minimum(counts: Counts, names: list[str], split: Split, url: str) -> 
         return
     table = class_table(counts, names)
     missing = [row for row, bad in zip(table, short, strict=True) if bad]
+    totals = counts.sum(axis=1)[short]
+    shown = ", ".join(
+        f"{row['label']!r} ({total} files)" for row, total in zip(missing[:5], totals.tolist(), strict=False)
+    )
     needed = split.at_least * int((wanted > 0).sum())
-    shown = ", ".join(f"{row['label']!r} ({sum(int(str(row[c])) for c in CHANNELS)})" for row in missing[:5])
+    if (totals < needed).any():
+        advice = f"a class needs at least {needed} usable files: add files"
+    elif parent is not None:
+        advice = f"files keep the channel that {parent.id} gave them: add files, or build under another name"
+    else:
+        advice = "its groups or copies are too large to be divided so: add files or groups"
     raise ShortfallError(
         f"{len(missing)} of {len(names)} classes in {url} have fewer than {split.at_least} files in a channel: "
-        f"{shown}\n"
-        f"{text_table(missing if len(table) > 40 else table)}\n"
-        f"a class needs at least {needed} usable files: add files, lower Split(at_least={split.at_least}), "
-        "or leave the class out of the folder",
+        f"{shown}\n{text_table(missing if len(table) > 40 else table)}\n{advice}, "
+        f"lower Split(at_least={split.at_least}), or leave the class out of the folder",
         table=table,
     )

@@ -128,7 +128,7 @@ class Manifest(Record):
             raise NotFoundError("channel", channel, CHANNELS)
         wanted = None if columns is None or channel is None or "channel" in columns else [*columns, "channel"]
         with files.open(self.path(name), "rb") as stream:
-            table = pq.read_table(stream, columns=wanted or columns)
+            table = pq.ParquetFile(stream).read(columns=wanted or columns)
         if channel is not None:
             table = table.filter(pc.equal(table["channel"].cast("string"), channel))
         return table.select(columns) if wanted else table

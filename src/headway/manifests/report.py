@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from headway.manifests.assign import Counts, count
-from headway.manifests.columns import Bools, Channels, Codes, Hashes, take
+from headway.manifests.assign import count
+from headway.manifests.columns import Bools, Channels, Codes, Counts, Hashes, take
 from headway.manifests.listing import CONFLICT, EMPTY, STATUSES, UNMATCHED, UNREADABLE, Listing
 from headway.manifests.quotas import quota
 from headway.manifests.split import CHANNELS, Split
@@ -40,13 +40,18 @@ def class_table(counts: Counts, labels: list[str]) -> list[dict[str, object]]:
 def text_table(rows: list[dict[str, object]], *, limit: int = 40) -> str:
     """The class x channel table as text; long ones are cut, the smallest classes first."""
     shown = rows if len(rows) <= limit else sorted(rows, key=lambda r: min(int(str(r[c])) for c in CHANNELS))[:limit]
-    cells = [["label", *CHANNELS], *([str(row[name]) for name in ("label", *CHANNELS)] for row in shown)]
+    cells = [["label", *CHANNELS], *([_shown(row[name]) for name in ("label", *CHANNELS)] for row in shown)]
     wide = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
     lines = [
         "  ".join(cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, wide, strict=True)))
         for row in cells
     ]
     return "\n".join(lines) + (f"\n... and {len(rows) - limit} more" if len(rows) > limit else "")
+
+
+def _shown(value: object) -> str:
+    text = str(value)
+    return text if text.isprintable() and len(text) <= 40 else repr(text[:40])
 
 
 def by_name(table: Counts, labels: list[str]) -> dict[str, dict[str, int]]:

@@ -94,18 +94,33 @@ def find(
     Returns:
         One entry per manifest and file, oldest version first.
     """
-    import pyarrow.parquet as pq
-
     if (key is None) == (digest is None):
         raise ValueError("find() takes a key or a digest, one of the two")
-    wanted = [("key", "==", key)] if key is not None else [("digest", "==", digest)]
-    columns = ["key", "channel", "label", "digest", "status"]
     out = []
     for manifest in versions(files, ledger, name):
-        with files.open(manifest.path("table.parquet"), "rb") as stream:
-            rows = pq.read_table(stream, columns=columns, filters=wanted).to_pylist()
+        rows = _rows_with(files, manifest.path("table.parquet"), key=key, digest=digest)
         out += [Seen(manifest=manifest.id, **row) for row in rows]
     return out
+
+
+def _rows_with(files: Files, path: str, *, key: str | None, digest: str | None) -> list[dict[str, Any]]:
+    """The rows of one table; tables are sorted by key, so for a key only the part that can have it is read."""
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    column, wanted = ("key", key) if key is not None else ("digest", digest)
+    rows: list[dict[str, Any]] = []
+    with files.open(path, "rb") as stream:
+        file = pq.ParquetFile(stream)
+        for number in range(file.num_row_groups):
+            known = file.metadata.row_group(number).column(0).statistics
+            if key is not None and known is not None and known.has_min_max and not known.min <= key <= known.max:
+                continue
+            found = pc.indices_nonzero(pc.equal(file.read_row_group(number, columns=[column])[column], wanted))
+            if len(found):
+                part = file.read_row_group(number, columns=["key", "channel", "label", "digest", "status"])
+                rows += part.take(found).to_pylist()
+    return rows
 
 
 def find_file(files: Files, ledger: Ledger, path: str | Path) -> list[Seen]:
