@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from scored import DIGIT_LABELS, Run, Shown, digit_channels, digits, run_evaluation, write_dataset
+from scored import DIGIT_LABELS, digit_channels, digits, run_evaluation, worker_context, write_dataset
 from sklearn import metrics as reference
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
@@ -320,11 +320,12 @@ def test_rows_without_a_label_are_not_scored(tmp_path):
 
 def test_a_job_without_a_dataset_is_told_what_it_needs(tmp_path):
     save(Answer(0), tmp_path / "m")
-    run = Run(job="evaluate-a-1", options={"model": str(tmp_path / "m")}, channels={"test": Shown({})}, output_dir=".")
+    options = {"model": str(tmp_path / "m")}
+    context = worker_context("evaluate-a-1", channels={"test": {}}, options=options, output=tmp_path)
     with pytest.raises(
         DataChangedError, match="must be given the channels validation and test of one processed dataset"
     ):
-        evaluate(run)
+        evaluate(context)
 
 
 def test_many_classes_keep_the_matrix_small(tmp_path):

@@ -150,7 +150,9 @@ def test_a_champion_of_other_data_is_not_compared_in_silence(workspace, evaluate
         model_ref="train-digits-1",
     )
     gate = BetterThanChampion("test:accuracy")
-    with pytest.raises(GateFailedError, match=r"was scored on other data .*\(headway evaluate NAME@champion dataset-arrays-1\)"):
+    with pytest.raises(
+        GateFailedError, match=r"was scored on other data .*\(headway evaluate NAME@champion dataset-arrays-1\)"
+    ):
         register(files, ledger, "digits", model_folder=good_folder, evaluation=other, gates=[gate])
     there = store_evaluation(
         files,

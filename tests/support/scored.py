@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,25 +20,26 @@ from headway.records import decode, pretty
 from headway.stores import commit
 from headway.stores.files import Files
 from headway.stores.ledger import Ledger
+from headway.worker.context import Context
 
 Rows = tuple[Sequence[str], Sequence[int], Sequence[Any]]
 
 
-@dataclass(frozen=True)
-class Shown:
-    """A channel as a worker sees it."""
-
-    ticket: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Run:
-    """What an evaluation needs of its worker."""
-
-    job: str
-    options: dict[str, Any]
-    channels: dict[str, Shown]
-    output_dir: str
+def worker_context(job: str, *, channels: Mapping[str, Any], options: Mapping[str, Any], output: Path) -> Context:
+    """The context of the only worker of a job."""
+    folders = {"model": str(output / "model"), "output": str(output), "scratch": str(output / "scratch")}
+    ticket = {
+        "job": job,
+        "attempt": 1,
+        "rank": 0,
+        "world_size": 1,
+        "hosts": ["algo-1"],
+        "hyperparameters": {},
+        "channels": dict(channels),
+        "options": dict(options),
+        "folders": {**folders, "checkpoints": str(output / "checkpoints")},
+    }
+    return Context(ticket, report=lambda values, step: None, should_stop=bool)
 
 
 def write_dataset(
@@ -84,8 +84,9 @@ def run_evaluation(
 ) -> Evaluation:
     """The evaluation that the runner writes."""
     output.mkdir(parents=True, exist_ok=True)
-    shown = {name: Shown({"index": str(dataset_root / "index.json")}) for name in ("validation", "test")}
-    evaluate(Run(job=job, options={"model": str(model_folder), **options}, channels=shown, output_dir=str(output)))
+    channels = {name: {"index": str(dataset_root / "index.json")} for name in ("validation", "test")}
+    given = {"model": str(model_folder), **options}
+    evaluate(worker_context(job, channels=channels, options=given, output=output))
     return decode((output / "evaluation.json").read_bytes(), Evaluation, where="evaluation.json")
 
 
