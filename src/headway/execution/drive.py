@@ -24,6 +24,8 @@ from headway.stores import commit
 from headway.stores.ledger import Lease
 
 OBSERVE_S = 0.2
+SHOWN = 3
+"""Metrics that progress shows at once."""
 MakeLaunch = Callable[[int], Launch]
 Watch = Callable[[Observation], None]
 
@@ -163,7 +165,7 @@ class Drive:
             case "reported":
                 if self._watch is not None:
                     self._watch(seen)
-                shown = "  ".join(f"{name} {value:.4g}" for name, value in seen.values.items())
+                shown = "  ".join(f"{name} {value:.4g}" for name, value in list(seen.values.items())[:SHOWN])
                 self._progress.advance(self._spec.id, done=0, text=shown)
             case "ended" if seen.rank is not None and seen.rank not in self._ended:
                 body = settle.end_of(self._session.files, self._spec, seen)
@@ -242,7 +244,7 @@ class Drive:
         return f"{status}{'  ' + metrics if metrics and status == 'succeeded' else ''}"
 
     def _last_metrics(self) -> list[dict[str, Any]]:
-        """Each metric's last row, at most four."""
+        """The last row of the first few metrics."""
         attempts = self._folder.attempts()
         rows = {row["name"]: row for row in self._folder.metrics(attempts[-1])} if attempts else {}
-        return list(rows.values())[-4:]
+        return list(rows.values())[:SHOWN]
