@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headway.errors import WorkspaceError
@@ -312,6 +312,7 @@ PART = st.text(st.characters(codec="utf-8", exclude_characters="/\0"), min_size=
 )
 
 
+@settings(max_examples=40)
 @given(st.dictionaries(st.lists(PART, min_size=1, max_size=3).map("/".join), st.binary(max_size=20), max_size=8))
 def test_any_set_of_files_is_listed_alike_everywhere(tmp_path_factory: Any, wanted: dict[str, bytes]) -> None:
     folders = {"/".join(path.split("/")[:depth]) for path in wanted for depth in range(1, path.count("/") + 1)}

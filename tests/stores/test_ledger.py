@@ -243,6 +243,5 @@ def test_the_check_finds_a_gap(ledger_url: str) -> None:
     with Ledger.open(ledger_url) as ledger:
         lease = claim(ledger)
         ledger.append(lease, [("a", {})] * 3)
-        with ledger._database.write() as cursor:
-            cursor.execute("DELETE FROM headway_events WHERE sequence = 2")
+        ledger._database.write(lambda cursor: cursor.execute("DELETE FROM headway_events WHERE sequence = 2") and None)
         assert ledger.check() == ["the events of 'job-1' have gaps: 2 events numbered 1 to 3"]

@@ -12,7 +12,7 @@ from typing import Any
 
 from headway.errors import NotFoundError
 from headway.records import Record, decode, encode
-from headway.stores._database import Database
+from headway.stores._database import Cursor, Database
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 _KIND = re.compile(r"[a-z][a-z0-9_]{0,39}")
@@ -68,7 +68,8 @@ def reserve(
     check_name(name)
     statements = database.statements
     text = encode(body).decode()
-    with database.write(f"entry {kind} {name}") as cursor:
+
+    def work(cursor: Cursor) -> tuple[Entry, bool]:
         row = cursor.execute(statements.newest, {"kind": kind, "name": name}).fetchone()
         version = row[2] if row else 0
         if row and ((expect is None and row[4] == lookup) or (expect is not None and expect != version)):
@@ -78,21 +79,22 @@ def reserve(
         made = {"kind": kind, "name": name, "version": version + 1, "id": f"{kind}-{name}-{version + 1}"}
         made |= {"lookup": lookup, "body": text, "created_at": time.time()}
         cursor.execute(statements.new_entry, made)
-    return _entry(tuple(made.values())), True
+        return _entry(tuple(made.values())), True
+
+    return database.write(work, key=f"entry {kind} {name}")
 
 
 def entry(database: Database, kind: str, name: str, *, version: int | None) -> Entry | None:
     """See `Ledger.entry`."""
     statement = database.statements.newest if version is None else database.statements.entry
-    with database.read() as cursor:
-        row = cursor.execute(statement, {"kind": kind, "name": name, "version": version}).fetchone()
+    values = {"kind": kind, "name": name, "version": version}
+    row = database.read(lambda cursor: cursor.execute(statement, values).fetchone())
     return _entry(row) if row else None
 
 
 def by_id(database: Database, id: str) -> Entry | None:
     """See `Ledger.by_id`."""
-    with database.read() as cursor:
-        row = cursor.execute(database.statements.by_id, {"id": id}).fetchone()
+    row = database.read(lambda cursor: cursor.execute(database.statements.by_id, {"id": id}).fetchone())
     return _entry(row) if row else None
 
 
@@ -105,12 +107,12 @@ def entries(database: Database, *, kind: str | None, name: str | None) -> list[E
         (False, True): statements.entries_of_name,
         (True, True): statements.entries_of_both,
     }
-    with database.read() as cursor:
-        rows = cursor.execute(table[kind is not None, name is not None], {"kind": kind, "name": name}).fetchall()
+    which = table[kind is not None, name is not None]
+    rows = database.read(lambda cursor: cursor.execute(which, {"kind": kind, "name": name}).fetchall())
     return [_entry(row) for row in rows]
 
 
-def update_entry(cursor: Any, database: Database, id: str, body: dict[str, Any]) -> None:
+def update_entry(cursor: Cursor, database: Database, id: str, body: dict[str, Any]) -> None:
     """See `Ledger.update_entry`; inside a transaction."""
     row = cursor.execute(database.statements.by_id_locked, {"id": id}).fetchone()
     if row is None:
@@ -124,8 +126,8 @@ def link(database: Database, edges: Sequence[Edge]) -> None:
     """See `Ledger.link`."""
     if edges:
         rows = [{"source": edge.source, "target": edge.target, "role": edge.role} for edge in edges]
-        with database.write() as cursor:
-            cursor.executemany(database.statements.link, sorted(rows, key=lambda row: tuple(row.values())))
+        rows.sort(key=lambda row: tuple(row.values()))  # one order everywhere, so that writers cannot wait in a ring
+        database.write(lambda cursor: cursor.executemany(database.statements.link, rows) and None)
 
 
 def edges(database: Database, *, source: str | None, target: str | None) -> list[Edge]:
@@ -137,9 +139,8 @@ def edges(database: Database, *, source: str | None, target: str | None) -> list
         (False, True): statements.edges_to,
         (True, True): statements.edges_between,
     }
-    with database.read() as cursor:
-        which = table[source is not None, target is not None]
-        rows = cursor.execute(which, {"source": source, "target": target}).fetchall()
+    which = table[source is not None, target is not None]
+    rows = database.read(lambda cursor: cursor.execute(which, {"source": source, "target": target}).fetchall())
     return [Edge(source=row[0], target=row[1], role=row[2]) for row in rows]
 
 

@@ -74,10 +74,11 @@ class LocalBackend(Backend):
         with os.scandir(self._at(path)) as folder:
             for item in folder:
                 inner = f"{path}/{item.name}" if path else item.name
-                is_folder = item.is_dir(follow_symlinks=not deep)
                 try:
+                    is_folder = item.is_dir(follow_symlinks=not deep)
                     status = item.stat()
                 except OSError:  # a link to nowhere or in a loop, or a file that has just gone
+                    is_folder = False
                     try:
                         status = item.stat(follow_symlinks=False)
                     except FileNotFoundError:
@@ -112,7 +113,7 @@ class LocalWriter(io.BufferedWriter):
     def __init__(self, target: str) -> None:
         self._target = target
         self._temporary, descriptor = _temporary(target)
-        super().__init__(io.FileIO(descriptor, "wb"), buffer_size=1 << 18)
+        super().__init__(_Raw(descriptor, target), buffer_size=1 << 18)
 
     def __exit__(self, kind: Any, *rest: Any) -> None:
         if kind is not None:
@@ -133,7 +134,7 @@ class LocalWriter(io.BufferedWriter):
             os.replace(self._temporary, self._target)
         except OSError as error:
             self.discard()
-            raise _explained(error, self._target) from error
+            raise error if error.filename == self._target else _explained(error, self._target) from error
         super().close()
 
     def discard(self) -> None:
@@ -144,6 +145,22 @@ class LocalWriter(io.BufferedWriter):
             except FileNotFoundError:
                 pass  # published, or swept
             self.raw.close()
+
+
+@final
+class _Raw(io.FileIO):
+    """The temporary file itself, with errors that name the file that is meant."""
+
+    def __init__(self, descriptor: int, target: str) -> None:
+        super().__init__(descriptor, "wb")
+        self._target = target
+
+    def write(self, data: Any) -> int:
+        """How many bytes were taken."""
+        try:
+            return super().write(data)
+        except OSError as error:
+            raise _explained(error, self._target) from error
 
 
 def _temporary(target: str) -> tuple[str, int]:

@@ -14,6 +14,8 @@ from sqlalchemy.engine.interfaces import Dialect
 from headway.errors import NewerSchemaError, WorkspaceError
 from headway.stores._schema import NEWEST, Statements, creation
 
+LOCATION = "headway.stores:migrations"
+
 
 def schema_of(cursor: Any, statements: Statements) -> int:
     """The schema number of a ledger, 0 for an empty database."""
@@ -69,9 +71,7 @@ def migrate(connection: Any, dialect: Dialect, statements: Statements, *, begin:
         upgrade(connection, dialect, begin=begin)
 
 
-def upgrade(
-    connection: Any, dialect: Dialect, *, begin: str, target: str = "head", location: str = "headway.stores:migrations"
-) -> None:
+def upgrade(connection: Any, dialect: Dialect, *, begin: str) -> None:
     """Run alembic's migrations in one transaction on a DBAPI connection."""
     from alembic import command
     from alembic.config import Config
@@ -83,8 +83,8 @@ def upgrade(
     with engine.connect() as wrapped:
         wrapped.exec_driver_sql(begin)
         config = Config()
-        config.set_main_option("script_location", location)
+        config.set_main_option("script_location", LOCATION)
         config.set_main_option("path_separator", "os")
         config.attributes["connection"] = wrapped
-        command.upgrade(config, target)
+        command.upgrade(config, "head")
         wrapped.commit()

@@ -6,17 +6,21 @@ serialise writers of one owner, advisory locks the rest.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable
 from typing import Any, final
 
 from sqlalchemy import make_url
 
 from headway.errors import MissingExtraError, WorkspaceError
 from headway.stores import _migrate
-from headway.stores._database import Database
+from headway.stores._database import Cursor, Database, T, Work
 from headway.stores._schema import Statements
 
+RECONNECT_S = 30.0
+"""How long a driver waits for a server that drops its connections, as in a restart."""
+
+_inherited: list[Any] = []
 _BEGIN = "SELECT pg_advisory_xact_lock(hashtextextended('headway schema', 7318))"
 
 
@@ -36,46 +40,50 @@ class PostgresDatabase(Database):
         self.dialect = parsed.get_dialect()()
         self._arguments = self.dialect.create_connect_args(parsed)
         self._idle: list[Any] = []
+        self._closed = self._was_connected = False
         self.statements = Statements(self.dialect)
         super().__init__()
 
-    @contextmanager
-    def write(self, key: str = "") -> Iterator[Any]:
+    def write(self, work: Work[T], *, key: str = "", done: Work[T | None] | None = None) -> T:
         if self._read_only:
             raise WorkspaceError(f"the ledger {self.name} was opened for reading only")
-        with self.inside(), self._connection() as connection:
-            cursor = connection.cursor()
-            try:
-                if key:
-                    cursor.execute(self.statements.lock, {"key": key})
-                yield cursor
-                connection.commit()
-            except BaseException:
-                if not connection.closed:
-                    connection.rollback()
-                raise
 
-    @contextmanager
-    def read(self) -> Iterator[Any]:
-        with self.inside(), self._connection() as connection:
-            try:
-                yield connection.cursor()
-            finally:
-                if not connection.closed:
-                    connection.rollback()
+        def transaction(connection: Any) -> T:
+            cursor = connection.cursor()
+            if key:
+                cursor.execute(self.statements.lock, {"key": key})
+            made = work(cursor)
+            connection.commit()
+            return made
+
+        def again(connection: Any) -> T:
+            found = done(connection.cursor()) if done is not None else None
+            connection.rollback()
+            return transaction(connection) if found is None else found
+
+        return self._run(transaction, again)
+
+    def read(self, work: Work[T]) -> T:
+        def select(connection: Any) -> T:
+            made = work(connection.cursor())
+            connection.rollback()
+            return made
+
+        return self._run(select, select)
 
     def upgrade(self, *, create: bool) -> None:
-        with self.read() as cursor:
-            if _migrate.is_newest(cursor, self.statements, name=self.name, read_only=self._read_only):
-                return
-        if self._read_only:
-            raise WorkspaceError(f"there is no ledger in {self.name}, and it was opened for reading only")
-        if not create:
-            with self.read() as cursor:
-                if _migrate.schema_of(cursor, self.statements) == 0:
-                    raise WorkspaceError(f"there is no ledger in {self.name}: create it first")
-        with self.inside(), self._connection() as connection:
+        def newest(cursor: Cursor) -> bool:
+            return _migrate.is_newest(cursor, self.statements, name=self.name, read_only=self._read_only)
+
+        def make(connection: Any) -> None:
             _migrate.migrate(connection, self.dialect, self.statements, begin=_BEGIN)
+
+        if self.read(newest):
+            return
+        may_make = create and not self._read_only
+        if not may_make and self.read(lambda cursor: _migrate.schema_of(cursor, self.statements)) == 0:
+            raise WorkspaceError(f"there is no ledger in {self.name}: create it first")
+        self._run(make, make)
 
     def problems(self) -> list[str]:
         return []  # PostgreSQL's own checks (checksums, amcheck) belong to who runs the server
@@ -83,25 +91,57 @@ class PostgresDatabase(Database):
     def checkpoint(self) -> None:
         return None
 
-    def disconnect(self) -> None:
-        idle, self._idle = self._idle, []
-        for connection in idle:
-            connection.close()
+    def close(self) -> None:
+        self._closed = True
+        while self._idle:
+            self._idle.pop().close()
 
-    @contextmanager
-    def _connection(self) -> Iterator[Any]:
-        try:
-            connection = self._idle.pop() if self._idle else self._connect()
+    def before_fork(self) -> None:
+        return None
+
+    def after_fork_in_parent(self) -> None:
+        return None
+
+    def after_fork_in_child(self) -> None:
+        _inherited.extend(self._idle)  # closing them would end the parent's sessions
+        self._idle = []
+
+    def _run(self, work: Callable[[Any], T], again: Callable[[Any], T]) -> T:
+        """What `work` gives with a connection; `again` is run when the server dropped it, until it is back."""
+        if self._closed:
+            raise WorkspaceError(f"the ledger {self.name} was closed: open it again")
+        deadline, pause = 0.0, 0.05
+        while True:
+            connection = None
             try:
-                yield connection
-            finally:
-                if connection.closed or connection.broken:
-                    connection.close()
-                else:
-                    self._idle.append(connection)
-        except self._psycopg.Error as error:
-            raise WorkspaceError(f"the ledger {self.name} failed: {error}") from error
+                connection = self._idle.pop() if self._idle else self._connect()
+                made = (again if deadline else work)(connection)
+                self._idle.append(connection)
+                return made
+            except BaseException as error:
+                lost = self._put_back(connection)
+                if not isinstance(error, self._psycopg.Error):
+                    raise
+                now = time.monotonic()
+                deadline = deadline or now + RECONNECT_S
+                if not (lost and self._was_connected) or now > deadline:
+                    raise WorkspaceError(f"the ledger {self.name} failed: {error}") from error
+            time.sleep(pause)
+            pause = min(pause * 2, 1.0)
+
+    def _put_back(self, connection: Any) -> bool:
+        """Roll back what a connection did; whether it was lost (or could not be made)."""
+        if connection is not None and not connection.closed:
+            try:
+                connection.rollback()
+            except self._psycopg.Error:
+                connection.close()
+            else:
+                self._idle.append(connection)
+        return connection is None or bool(connection.closed)
 
     def _connect(self) -> Any:
         arguments, options = self._arguments
-        return self._psycopg.connect(*arguments, **{"connect_timeout": 10, **options})
+        made = self._psycopg.connect(*arguments, **{"connect_timeout": 10, **options})
+        self._was_connected = True
+        return made

@@ -235,7 +235,7 @@ def _entry(path: str, found: dict[str, Any]) -> Entry:
     return Entry(path=path, size_bytes=0 if folder else int(found.get("size") or 0), is_folder=folder, mtime=mtime)
 
 
-_NUMBERS = {
+_NUMBERS: dict[type[BaseException], int] = {
     FileNotFoundError: errno.ENOENT,
     FileExistsError: errno.EEXIST,
     PermissionError: errno.EACCES,

@@ -17,6 +17,8 @@ from sqlalchemy import (
     Index,
     Integer,
     MetaData,
+    PrimaryKeyConstraint,
+    String,
     Table,
     Text,
     bindparam,
@@ -48,7 +50,12 @@ def _table(name: str, *columns: Any) -> Table:
     return Table(name, METADATA, *columns, sqlite_with_rowid=False)
 
 
-VERSION = Table(VERSION_TABLE, METADATA, Column("version_num", Text, primary_key=True))
+VERSION = Table(
+    VERSION_TABLE,
+    METADATA,
+    Column("version_num", String(32), nullable=False),
+    PrimaryKeyConstraint("version_num", name=f"{VERSION_TABLE}_pkc"),
+)
 
 OWNERS = _table(
     "headway_owners",  # one row per study, job, model: who drives it, under which epoch

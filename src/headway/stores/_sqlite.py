@@ -15,8 +15,7 @@ import sqlite3
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import final
 from urllib.parse import quote
 
@@ -24,7 +23,7 @@ from sqlalchemy.dialects import sqlite
 
 from headway.errors import WorkspaceError
 from headway.stores import _migrate
-from headway.stores._database import Database
+from headway.stores._database import Cursor, Database, T, Work
 from headway.stores._mounts import network_kind
 from headway.stores._schema import Statements
 
@@ -46,85 +45,123 @@ class SqliteDatabase(Database):
         self._read_only, self._synchronous, self._lock_timeout_s = read_only, synchronous, lock_timeout_s
         self._lock_path = os.path.splitext(self.name)[0] + ".lock"
         self._lock_file: int | None = None
-        self._writing = threading.Lock()
+        self._writing, self._reading = threading.Lock(), threading.Lock()
         self._writer: sqlite3.Connection | None = None
-        self._readers: list[sqlite3.Connection] = []
+        self._reader: sqlite3.Connection | None = None
+        self._closed = False
         self._copy: tempfile.TemporaryDirectory[str] | None = None
         self._wal_limit = WAL_BYTES
         self.dialect = sqlite.dialect(paramstyle="named")
         self.statements = Statements(self.dialect)
         super().__init__()
 
-    def after_fork_in_child(self) -> None:
-        super().after_fork_in_child()
-        self._writing = threading.Lock()
-
-    @contextmanager
-    def write(self, key: str = "") -> Iterator[sqlite3.Cursor]:
+    def write(self, work: Work[T], *, key: str = "", done: Work[T | None] | None = None) -> T:
         if self._read_only:
             raise WorkspaceError(f"the ledger {self.name} was opened for reading only")
-        with self.inside(), self._told(), self._locked():
-            if self._writer is None:
-                self._writer = self._connect()
-            cursor = self._writer.cursor()
-            cursor.execute("BEGIN IMMEDIATE")
-            try:
-                yield cursor
-                cursor.execute("COMMIT")
-            except BaseException:
-                if self._writer.in_transaction:
-                    self._writer.rollback()
-                raise
-            self._checkpoint_when_due()
 
-    @contextmanager
-    def read(self) -> Iterator[sqlite3.Cursor]:
-        with self.inside(), self._told():
-            try:
-                connection = self._readers.pop()
-            except IndexError:
-                connection = self._connect()
+        def transaction(connection: sqlite3.Connection) -> T:
             cursor = connection.cursor()
             try:
-                yield cursor
-            finally:
-                cursor.close()
-                self._readers.append(connection)
+                cursor.execute("BEGIN IMMEDIATE")
+                made = work(cursor)
+                cursor.execute("COMMIT")
+            except BaseException:
+                connection.rollback()
+                raise
+            self._checkpoint_when_due(connection)
+            return made
+
+        return self._alone(transaction)
+
+    def read(self, work: Work[T]) -> T:
+        with self._reading:
+            try:
+                self._check_open()
+                if self._reader is None:
+                    self._reader = self._connect()
+                cursor = self._reader.cursor()
+                try:
+                    return work(cursor)
+                finally:
+                    cursor.close()
+            except (sqlite3.Error, OSError) as error:
+                raise self._explained(error) from error
 
     def upgrade(self, *, create: bool) -> None:
         there = os.path.exists(self.name)
         if not there and (self._read_only or not create):
             raise WorkspaceError(f"there is no ledger at {self.name}: give the folder of a workspace, or create one")
         refuse_network(self.name)
-        with self.inside(), self._told():
-            if not self._read_only:
+        if not self._read_only:
+            try:
                 self._check_writable(there)
-            if there:
-                reader = self._connect()
-                self._readers.append(reader)
-                if _migrate.is_newest(reader.cursor(), self.statements, name=self.name, read_only=self._read_only):
-                    return
-            if self._read_only:
-                raise WorkspaceError(f"the ledger {self.name} is empty, and was opened for reading only")
-            with self._locked():
-                self._writer = self._writer or self._connect()
-                if not _migrate.is_newest(self._writer.cursor(), self.statements, name=self.name, read_only=False):
-                    self._writer.execute("PRAGMA journal_mode=WAL")
-                    _migrate.migrate(self._writer, self.dialect, self.statements, begin="BEGIN IMMEDIATE")
+            except OSError as error:
+                raise self._explained(error) from error
+
+        def newest(cursor: Cursor) -> bool:
+            return _migrate.is_newest(cursor, self.statements, name=self.name, read_only=self._read_only)
+
+        def make(connection: sqlite3.Connection) -> None:
+            if not newest(connection.cursor()):
+                connection.execute("PRAGMA journal_mode=WAL")
+                _migrate.migrate(connection, self.dialect, self.statements, begin="BEGIN IMMEDIATE")
+
+        if there and self.read(newest):
+            return
+        if self._read_only:
+            raise WorkspaceError(f"the ledger {self.name} is empty, and was opened for reading only")
+        self._alone(make)
 
     def problems(self) -> list[str]:
-        with self.read() as cursor:
-            found = [str(row[0]) for row in cursor.execute("PRAGMA integrity_check").fetchall()]
+        found = self.read(lambda cursor: [str(row[0]) for row in cursor.execute("PRAGMA integrity_check").fetchall()])
         return [] if found == ["ok"] else found
 
     def checkpoint(self) -> None:
-        with self.inside(), self._told(), self._locked():
-            self._writer = self._writer or self._connect()
-            self._checkpoint()
+        self._alone(self._checkpoint)
 
-    def disconnect(self) -> None:
-        connections = [*self._readers, self._writer] if self._writer else list(self._readers)
-        self._readers, self._writer = [], None
+    def close(self) -> None:
+        with self._writing, self._reading:
+            self._closed = True
+            self._disconnect()
+
+    def before_fork(self) -> None:
+        self._writing.acquire()
+        self._reading.acquire()
+        self._disconnect()
+
+    def after_fork_in_parent(self) -> None:
+        self._reading.release()
+        self._writing.release()
+
+    def after_fork_in_child(self) -> None:
+        self.after_fork_in_parent()
+
+    def _alone(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """What `work` gives while no other thread or process writes."""
+        with self._writing:
+            try:
+                self._check_open()
+                if not self._take(self._lock_timeout_s):
+                    raise WorkspaceError(self._held_by())
+                if self._writer is None:
+                    self._writer = self._connect()
+                elif self._writer.in_transaction:  # an interrupt came in between
+                    self._writer.rollback()
+                return work(self._writer)
+            except (sqlite3.Error, OSError) as error:
+                raise self._explained(error) from error
+            finally:
+                if self._lock_file is not None:
+                    fcntl.flock(self._lock_file, fcntl.LOCK_UN)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise WorkspaceError(f"the ledger {self.name} was closed: open it again")
+
+    def _disconnect(self) -> None:
+        """Close everything; both locks are held."""
+        connections = [connection for connection in (self._reader, self._writer) if connection is not None]
+        self._reader = self._writer = None
         try:
             if connections and not self._read_only:
                 self._take(1.0)  # the last one to close checkpoints; SQLite's own locks guard that too
@@ -173,20 +210,6 @@ class SqliteDatabase(Database):
             if not os.access(path, os.W_OK):
                 raise PermissionError(errno.EACCES, "Permission denied", path)
 
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        """One thread of one process at a time."""
-        if not self._writing.acquire(timeout=self._lock_timeout_s):
-            raise WorkspaceError(f"another thread has been writing to {self.name} for {self._lock_timeout_s:g} s")
-        try:
-            if not self._take(self._lock_timeout_s):
-                raise WorkspaceError(self._held_by())
-            yield
-        finally:
-            if self._lock_file is not None:
-                fcntl.flock(self._lock_file, fcntl.LOCK_UN)
-            self._writing.release()
-
     def _take(self, timeout_s: float) -> bool:
         """Take the lock file. Who has waited longer asks more often, so that nobody starves; after half a second it is
         no queue but a long transaction or a stopped process, and asking costs more than it gains."""
@@ -213,32 +236,29 @@ class SqliteDatabase(Database):
             "if it was stopped (Ctrl-Z, SIGSTOP), continue it (kill -CONT) or end it, and run again"
         )
 
-    def _checkpoint_when_due(self) -> None:
+    def _checkpoint_when_due(self, connection: sqlite3.Connection) -> None:
         size = _size(self.name + "-wal")
         if size >= self._wal_limit:
-            self._wal_limit = WAL_BYTES if self._checkpoint() else size + WAL_BYTES
+            try:
+                emptied = self._checkpoint(connection)
+            except sqlite3.Error:
+                emptied = False  # a full disk, say: what was committed is safe in the log, and is brought in later
+            self._wal_limit = WAL_BYTES if emptied else size + WAL_BYTES
 
-    def _checkpoint(self) -> bool:
+    def _checkpoint(self, connection: sqlite3.Connection) -> bool:
         """Whether the whole log went into the main file; a long read elsewhere can keep it from that."""
-        assert self._writer is not None
-        self._writer.execute("PRAGMA busy_timeout=100")
+        connection.execute("PRAGMA busy_timeout=100")
         try:
-            busy = self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+            return not connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
         finally:
-            self._writer.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_S * 1000:.0f}")
-        return not busy
+            connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_S * 1000:.0f}")
 
-    @contextmanager
-    def _told(self) -> Iterator[None]:
-        """Errors of SQLite told with the ledger's name and what to do next."""
-        try:
-            yield
-        except sqlite3.Error as error:
-            raise WorkspaceError(f"the ledger {self.name} failed: {error}{_advice(str(error))}") from error
-        except OSError as error:
-            if error.errno not in (errno.EACCES, errno.EROFS, errno.ENOSPC, errno.EDQUOT):
-                raise
-            raise WorkspaceError(f"the ledger {self.name} failed: {error.strerror}{_advice(str(error))}") from error
+    def _explained(self, error: sqlite3.Error | OSError) -> Exception:
+        """An error of SQLite or of the system, with the ledger's name and what to do next."""
+        if isinstance(error, OSError):
+            where = error.filename or self.name
+            return WorkspaceError(f"the ledger {self.name} failed: {error.strerror}: {where}{_advice(str(error))}")
+        return WorkspaceError(f"the ledger {self.name} failed: {error}{_advice(str(error))}")
 
 
 def refuse_network(path: str) -> None:

@@ -7,22 +7,21 @@ slept and wakes again publishes nothing.
 
 from __future__ import annotations
 
-import os
 import re
-import threading
 import time
 import weakref
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, final
 
-from headway.errors import FencedError, NewerSchemaError, WorkspaceError
-from headway.records import Record, decode, encode
+from headway.errors import WorkspaceError
+from headway.records import decode, encode
 from headway.stores import _catalogue
 from headway.stores._catalogue import Edge, Entry, check_name
-from headway.stores._database import Database
+from headway.stores._database import Cursor, Database
 from headway.stores._schema import Statements
 from headway.stores.driver import HEARTBEAT_TIMEOUT_S, Driver, is_alive, this_driver
+from headway.stores.lease import Event, Holder, Lease
 
 __all__ = [
     "HEARTBEAT_TIMEOUT_S",
@@ -33,65 +32,12 @@ __all__ = [
     "Holder",
     "Lease",
     "Ledger",
-    "NewerSchemaError",
     "check_name",
     "is_alive",
     "this_driver",
 ]
 
 _BUCKETS = re.compile(r"(s3a?|gs|gcs|abfss?|az|adl|wasbs?|hdfs|https?|r2|oss|cos|memory)://", re.IGNORECASE)
-
-
-class Event(Record):
-    """One thing that was decided.
-
-    Args:
-        sequence: counted from 1 without gaps for each owner.
-        epoch: under which driver's epoch it was appended.
-        at: UTC epoch seconds by the driver's clock.
-    """
-
-    owner: str
-    sequence: int
-    epoch: int
-    kind: str
-    at: float
-    body: dict[str, Any]
-
-
-class Holder(Record):
-    """Who drives an owner's work just now.
-
-    Args:
-        heartbeat_at: UTC epoch seconds of the last claim or heartbeat.
-        alive: whether the driver lives: by its process id on this machine, else by its heartbeat.
-    """
-
-    epoch: int
-    driver: Driver
-    heartbeat_at: float
-    alive: bool
-
-
-@final
-class Lease:
-    """The right to append to an owner's events until somebody else takes it over; made by `Ledger.claim`.
-
-    Safe in threads: appends under one lease come one after the other. It does not survive a fork.
-    """
-
-    __slots__ = ("_last", "_lock", "_pid", "driver", "epoch", "owner")
-
-    def __init__(self, owner: str, epoch: int, driver: Driver, *, last: int | None = None) -> None:
-        self.owner = owner
-        self.epoch = epoch
-        self.driver = driver
-        self._last = last  # sequence of the last event; None: ask the ledger
-        self._lock = threading.Lock()
-        self._pid = os.getpid()
-
-    def __repr__(self) -> str:
-        return f"Lease(owner={self.owner!r}, epoch={self.epoch})"
 
 
 @final
@@ -160,15 +106,24 @@ class Ledger:
             raise ValueError(f"owner must be a name, got {owner!r}")
         driver = driver or this_driver()
         statements, now = self._statements, time.time()
-        with self._database.write() as cursor:
+        mine = encode(driver).decode()
+
+        def work(cursor: Cursor) -> Lease | None:
             cursor.execute(statements.new_owner, {"its": owner})
             epoch, holder, _, age = cursor.execute(statements.owner_locked, {"its": owner, "now": now}).fetchone()
             if holder is not None and not force and _lives(_driver(holder), age):
                 return None
-            taken = {"its": owner, "held": epoch + 1, "driver": encode(driver).decode(), "now": now}
-            cursor.execute(statements.take, taken)
+            cursor.execute(statements.take, {"its": owner, "held": epoch + 1, "driver": mine, "now": now})
             last = cursor.execute(statements.last, {"owner": owner}).fetchone()[0]
-        return Lease(owner, epoch + 1, driver, last=last or 0)
+            taken.append(Lease(owner, epoch + 1, driver, last=last or 0))
+            return taken[-1]
+
+        def done(cursor: Cursor) -> Lease | None:
+            row = cursor.execute(statements.owner, {"its": owner, "now": now}).fetchone()
+            return taken[-1] if taken and row is not None and row[:2] == (taken[-1].epoch, mine) else None
+
+        taken: list[Lease] = []
+        return self._database.write(work, done=done)
 
     def heartbeat(self, lease: Lease) -> None:
         """Say that the driver lives; at least every 10 s where other machines may look.
@@ -176,22 +131,25 @@ class Ledger:
         Raises:
             FencedError: somebody else took the work over.
         """
-        _check_process(lease)
-        with self._database.write() as cursor:
+        lease.check_process()
+
+        def work(cursor: Cursor) -> None:
             cursor.execute(self._statements.beat, {"its": lease.owner, "held": lease.epoch, "now": time.time()})
             if cursor.rowcount != 1:
-                raise _fenced(lease)
+                raise lease.fenced()
+
+        self._database.write(work)
 
     def release(self, lease: Lease) -> None:
         """Give the owner back, so that anybody may claim it at once; nothing happens when it was lost already."""
-        _check_process(lease)
-        with self._database.write() as cursor:
-            cursor.execute(self._statements.let_go, {"its": lease.owner, "held": lease.epoch})
+        lease.check_process()
+        values = {"its": lease.owner, "held": lease.epoch}
+        self._database.write(lambda cursor: cursor.execute(self._statements.let_go, values) and None)
 
     def holder(self, owner: str) -> Holder | None:
         """Who holds an owner; None when nobody does."""
-        with self._database.read() as cursor:
-            row = cursor.execute(self._statements.owner, {"its": owner, "now": time.time()}).fetchone()
+        values = {"its": owner, "now": time.time()}
+        row = self._database.read(lambda cursor: cursor.execute(self._statements.owner, values).fetchone())
         if row is None or row[1] is None:
             return None
         epoch, text, heartbeat_at, age = row
@@ -200,9 +158,8 @@ class Ledger:
 
     def owners(self, prefix: str = "") -> list[str]:
         """All owners whose name begins so, sorted."""
-        with self._database.read() as cursor:
-            between = {"low": prefix, "high": prefix + "\U0010ffff"}
-            return [row[0] for row in cursor.execute(self._statements.owners, between).fetchall()]
+        between = {"low": prefix, "high": prefix + "\U0010ffff"}
+        return [row[0] for row in self._database.read(lambda c: c.execute(self._statements.owners, between).fetchall())]
 
     # what was decided
 
@@ -222,28 +179,37 @@ class Ledger:
         Guarantees:
             All or none; when it returns they survive the death of every process.
         """
-        _check_process(lease)
+        lease.check_process()
         at = time.time()
-        rows = [
+        rows: list[dict[str, Any]] = [
             {"owner": lease.owner, "epoch": lease.epoch, "kind": kind, "at": at, "body": encode(body).decode()}
             for kind, body in events
         ]
+
+        def work(cursor: Cursor) -> int:
+            lease.check_epoch(cursor.execute(self._statements.epoch_locked, {"its": lease.owner}).fetchone())
+            before = last
+            if before is None:
+                before = cursor.execute(self._statements.last, {"owner": lease.owner}).fetchone()[0] or 0
+            for number, values in enumerate(rows, before + 1):
+                values["sequence"] = number
+            if len(rows) == 1:
+                cursor.execute(self._statements.append, rows[0])
+            elif rows:
+                cursor.executemany(self._statements.append, rows)
+            return int(before) + len(rows)
+
+        def done(cursor: Cursor) -> int | None:
+            """The number of the last one, when they are there: only this lease can have written them."""
+            if not rows or "sequence" not in rows[-1]:
+                return None
+            values = {"owner": lease.owner, "after": int(rows[-1]["sequence"]) - 1}
+            row = cursor.execute(self._statements.events, values).fetchone()
+            return int(row[0]) if row is not None and row[1] == lease.epoch else None
+
         with lease._lock:
-            last = lease._last
-            lease._last = None  # until it is known that the transaction was committed
-            with self._database.write() as cursor:
-                row = cursor.execute(self._statements.epoch_locked, {"its": lease.owner}).fetchone()
-                if row is None or row[0] != lease.epoch:
-                    raise _fenced(lease, row[0] if row else None)
-                if last is None:
-                    last = cursor.execute(self._statements.last, {"owner": lease.owner}).fetchone()[0] or 0
-                for number, values in enumerate(rows, last + 1):
-                    values["sequence"] = number
-                if len(rows) == 1:
-                    cursor.execute(self._statements.append, rows[0])
-                elif rows:
-                    cursor.executemany(self._statements.append, rows)
-            lease._last = last + len(rows)
+            last, lease._last = lease._last, None  # None until it is known that the transaction was committed
+            lease._last = self._database.write(work, done=done)
             return lease._last
 
     def events(self, owner: str, *, after: int = 0, kinds: Iterable[str] | None = None) -> list[Event]:
@@ -260,8 +226,7 @@ class Ledger:
             if not wanted:
                 return []
             statement, values = self._statements.events_of_kinds(len(wanted)), {**values, **wanted}
-        with self._database.read() as cursor:
-            rows = cursor.execute(statement, values).fetchall()
+        rows = self._database.read(lambda cursor: cursor.execute(statement, values).fetchall())
         return [
             Event(
                 owner=owner,
@@ -318,12 +283,13 @@ class Ledger:
             NotFoundError: there is no such entry.
             FencedError: the lease was lost.
         """
-        with self._database.write() as cursor:
+
+        def work(cursor: Cursor) -> None:
             if lease is not None:
-                row = cursor.execute(self._statements.epoch_locked, {"its": lease.owner}).fetchone()
-                if row is None or row[0] != lease.epoch:
-                    raise _fenced(lease, row[0] if row else None)
+                lease.check_epoch(cursor.execute(self._statements.epoch_locked, {"its": lease.owner}).fetchone())
             _catalogue.update_entry(cursor, self._database, id, body)
+
+        self._database.write(work)
 
     def link(self, edges: Sequence[Edge]) -> None:
         """Record what came from what; edges that are there already stay as they are."""
@@ -335,11 +301,11 @@ class Ledger:
 
     def check(self) -> list[str]:
         """What is wrong with the ledger, in plain sentences; [] when nothing is."""
-        found = self._database.problems()
-        with self._database.read() as cursor:
-            for owner, first, last, count in cursor.execute(self._statements.gaps).fetchall():
-                found.append(f"the events of {owner!r} have gaps: {count} events numbered {first} to {last}")
-        return found
+        gaps = self._database.read(lambda cursor: cursor.execute(self._statements.gaps).fetchall())
+        return self._database.problems() + [
+            f"the events of {owner!r} have gaps: {count} events numbered {first} to {last}"
+            for owner, first, last, count in gaps
+        ]
 
     def checkpoint(self) -> None:
         """Bring everything into the main file (SQLite), so that it alone is a whole copy."""
@@ -377,15 +343,3 @@ def _driver(text: str) -> Driver:
 def _lives(driver: Driver, age_s: float) -> bool:
     alive = is_alive(driver)
     return float(age_s) < HEARTBEAT_TIMEOUT_S if alive is None else alive
-
-
-def _check_process(lease: Lease) -> None:
-    if lease._pid != os.getpid():
-        raise WorkspaceError(f"{lease!r} belongs to process {lease._pid}: a forked child must claim for itself")
-
-
-def _fenced(lease: Lease, epoch: int | None = None) -> FencedError:
-    now = f" (epoch {epoch}, this lease has {lease.epoch})" if epoch is not None else ""
-    return FencedError(
-        f"another driver took over {lease.owner!r}{now}: nothing that this one does is published any more"
-    )
