@@ -13,7 +13,6 @@ from pathlib import Path
 from make_images import write_images
 
 import headway as hw
-from headway.flows.evaluate import write_page
 
 
 def run(folder):
@@ -41,11 +40,11 @@ def run(folder):
         )
         picture = sorted((pictures / "7").iterdir())[0]
         answer = ws.model("digits@champion").predict([picture])[0]
-        page = write_page(ws.session, evaluation, dataset)
-        return summary(ws, folder, study=study, best=best, evaluation=evaluation, model=model, answer=answer, page=page)
+        page = ws.page(evaluation)
+        return summary(folder, study=study, best=best, evaluation=evaluation, model=model, answer=answer, page=page)
 
 
-def summary(ws, folder, *, study, best, evaluation, model, answer, page):
+def summary(folder, *, study, best, evaluation, model, answer, page):
     """What was made and where to look, as lines."""
     headway = f"{_short(Path(sys.executable).with_name('headway'))} -w {_short(folder / '.headway')}"
     settings = ", ".join(f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
@@ -60,15 +59,10 @@ def summary(ws, folder, *, study, best, evaluation, model, answer, page):
         "look at it:",
         f"  {headway} manifest show digits",
         f"  {headway} jobs",
-        f"  {headway} logs {dataset_job(ws)}",
-        f"  {headway} why {dataset_job(ws)}",
+        f"  {headway} logs {study.id} --worker algo-2",
+        f"  {headway} why {study.id}",
         f"  {headway} model show digits@champion",
     ]
-
-
-def dataset_job(ws):
-    """The id of the job that made the dataset."""
-    return ws.dataset("arrays").transform["job"]
 
 
 def _short(path):

@@ -32,4 +32,6 @@ def fit(context, size, learning_rate):
         )
         if context.should_stop:
             break
+    accuracy = model.score(held_out, held_out_labels)
+    print(f"{size} network, learning rate {learning_rate:.2g}: validation accuracy {accuracy:.3f} after {epoch} epochs")
     return model

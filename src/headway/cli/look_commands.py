@@ -26,6 +26,7 @@ def jobs(
 
     with workspace(context) as ws:
         found = job_rows(ws.session)
+    found.sort(key=lambda row: row["created_at"])
     found = [row for row in found if kind in (None, row["kind"]) and status in (None, row["status"])]
     columns = ["id", "status", "attempts", "duration_s", "created_at", "metrics"]
     output.rows(found, columns, as_json=as_json, empty="no job yet" if kind is status is None else "no such job")
@@ -68,21 +69,28 @@ def logs(
 ) -> None:
     """Print what a worker of a job has printed."""
     from headway.errors import NotFoundError
+    from headway.jobs.folder import JobFolder
 
     number = worker.removeprefix("algo-")
     if not number.isdecimal() or int(number) < 1:
         raise ValueError(f"--worker is algo-1, algo-2, ... or a number from 1, got {worker!r}")
     with workspace(context) as ws:
         found = ws.job(job)
+        has_lines = False
         try:
             for line in found.logs(int(number), follow=follow, attempt=attempt):
+                has_lines = True
                 sys.stdout.write(line + "\n")
                 if follow:
                     sys.stdout.flush()
         except FileNotFoundError as error:
-            text = f"of attempt {attempt} " if attempt is not None else ""
-            hint = f"{found.id} is {found.status}: see headway show {found.id}"
-            raise NotFoundError(f"log {text}of {found.id}", f"algo-{number}", hint=hint) from error
+            folder = JobFolder(ws.session.files, found.id)
+            newest = attempt or max(folder.attempts(), default=1)
+            known = [f"algo-{rank + 1}" for rank in folder.ranks(newest)]
+            kind = f"log in attempt {newest} of {found.id}, which is {found.status},"
+            raise NotFoundError(kind, f"algo-{number}", known) from error
+        if not has_lines:
+            print(f"(algo-{number} of {found.id}, which is {found.status}, has printed nothing)", file=sys.stderr)
 
 
 def stop(
@@ -138,10 +146,13 @@ def lineage(
         output.data(found)
         return
     print(found["id"])
+    for place in found.get("manifests", []):
+        where = f"channel {place['channel']}" if place["channel"] else f"in no channel ({place['status']})"
+        print(f"  is {output.text('', place['key'])} of {place['manifest']}, {where}, label {place['label']}")
     for title, name in (("came from", "upstream"), ("was used by", "downstream")):
         print(f"  {title}:" + ("" if found[name] else " nothing"))
         for row in found[name]:
-            print(f"    - {output.sentence(row)}")
+            print(f"  {'  ' * row['depth']}{row['id']}  ({row['role']} of {row['of']})")
 
 
 def _lineage_of_file(ws: Workspace, path: str) -> dict[str, Any]:
@@ -150,14 +161,11 @@ def _lineage_of_file(ws: Workspace, path: str) -> dict[str, Any]:
     from headway.manifests.trend import find_file
     from headway.records import plain
 
-    seen = find_file(ws.session.files, ws.session.ledger, path)
-    rows: list[dict[str, Any]] = []
-    for place in seen:
-        rows.append(plain(place))
-        if place.channel is not None:
-            rows += both_ways(ws.session, place.manifest)["downstream"]
-    unique = {output.sentence(row): row for row in rows}
-    return {"id": path, "upstream": [], "downstream": list(unique.values())}
+    seen = [plain(place) for place in find_file(ws.session.files, ws.session.ledger, path)]
+    used: dict[tuple[str, str, str], dict[str, Any]] = {}
+    for manifest in {place["manifest"]: None for place in seen if place["channel"] is not None}:
+        used |= {(row["id"], row["role"], row["of"]): row for row in both_ways(ws.session, manifest)["downstream"]}
+    return {"id": path, "manifests": seen, "upstream": [], "downstream": list(used.values())}
 
 
 def prune(

@@ -147,8 +147,8 @@ def show_dataset(context: Context, name: DataName, as_json: AsJson = False) -> N
         output.data(plain(found))
         return
     channels = {
-        channel: f"{count} rows in {len(found.channels[channel].shards)} shards"
-        for channel, count in found.rows.items()
+        channel: f"{found.rows[channel]} rows, {len(found.channels[channel].shards)} shards"
+        for channel in output.channels(found.rows)
     }
     output.fields(
         {
@@ -198,7 +198,9 @@ def process(
     if as_json:
         output.data(plain(found))
     else:
-        print(f"{found.id}: " + ", ".join(f"{channel} {count}" for channel, count in found.rows.items()))
+        print(
+            f"{found.id}: " + ", ".join(f"{channel} {found.rows[channel]}" for channel in output.channels(found.rows))
+        )
 
 
 def relocate(
@@ -239,7 +241,7 @@ def _show(found: Manifest, *, as_json: bool) -> None:
             "digest": found.digest,
         }
     )
-    channels = list(found.counts)
+    channels = output.channels(found.counts)
     lines = [
         [output.text("", label), *[str(found.counts[channel].get(label, 0)) for channel in channels]]
         for label in found.labels
@@ -258,7 +260,8 @@ def _dataset_row(ws: Any, entry: Any) -> dict[str, Any]:
 
     row = {"id": entry.id, "name": entry.name, "version": entry.version, "created_at": entry.created_at}
     try:
-        return row | {"rows": ws.dataset(entry.id).rows, "status": "ready"}
+        found = ws.dataset(entry.id).rows
+        return row | {"rows": {name: found[name] for name in output.channels(found)}, "status": "ready"}
     except (HeadwayError, FileNotFoundError):
         return row | {"rows": {}, "status": "not finished"}
 

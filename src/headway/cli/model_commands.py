@@ -190,4 +190,4 @@ def _print_version(made: Any, *, as_json: bool) -> None:
         output.data(plain(made.version))
         return
     aliases = f" ({', '.join(made.version.aliases)})" if made.version.aliases else ""
-    print(f"{made.ref}{aliases}  {output.sentence(made.metrics)}".rstrip())
+    print(f"{made.ref}{aliases}  {output.few(made.metrics)}".rstrip())

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 Row = Mapping[str, Any]
+FEW = 2
 
 
 def rows(found: Sequence[Row], columns: Sequence[str], *, as_json: bool, empty: str = "nothing yet") -> None:
@@ -23,7 +24,7 @@ def rows(found: Sequence[Row], columns: Sequence[str], *, as_json: bool, empty: 
         print(empty)
     else:
         titles = [column.replace("_", " ") for column in columns]
-        table(titles, [[text(column, row.get(column)) for column in columns] for row in found])
+        table(titles, [[_cell(column, row.get(column)) for column in columns] for row in found])
 
 
 def data(value: Any) -> None:
@@ -80,13 +81,33 @@ def text(name: str, value: Any) -> str:
         return datetime.fromtimestamp(value).strftime("%Y-%m-%d %H:%M:%S") if value else "-"
     if isinstance(value, int | float) and name.endswith("_bytes"):
         return size(value)
+    if isinstance(value, int | float) and name.endswith("_s"):
+        return f"{value:.3g} s" if value < 100 else f"{value:.0f} s"
     if isinstance(value, float):
-        return f"{value:.6g}" + (" s" if name.endswith("_s") else "")
+        return f"{value:.6g}"
     if isinstance(value, Mapping):
         return sentence(value) or "-"
     if isinstance(value, list | tuple):
         return ", ".join(text("", item) for item in value) or "-"
     return "".join(each if each.isprintable() else repr(each)[1:-1] for each in str(value))
+
+
+def channels(names: Iterable[str]) -> list[str]:
+    """Names of channels in the order of the work: train, validation, test, then others."""
+    known = ["train", "validation", "test"]
+    return sorted(names, key=lambda name: (known.index(name) if name in known else len(known), name))
+
+
+def few(metrics: Mapping[str, Any]) -> str:
+    """The first few of many metrics, those of the test channel first."""
+    if len(metrics) <= FEW:
+        return sentence(metrics)
+    order = sorted(metrics, key=lambda metric: not metric.startswith("test:"))
+    return f"{sentence({metric: metrics[metric] for metric in order[:FEW]})}, {len(metrics) - FEW} more"
+
+
+def _cell(name: str, value: Any) -> str:
+    return few(value) or "-" if name == "metrics" and isinstance(value, Mapping) else text(name, value)
 
 
 def size(num_bytes: float) -> str:

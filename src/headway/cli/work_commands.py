@@ -70,7 +70,7 @@ def train(
         if as_json:
             output.data(ws.show(job.id))
             return
-        print(f"{job.id}: {job.status}" + (f"  {output.sentence(job.metrics)}" if job.metrics else ""))
+        print(f"{job.id}: {job.status}" + (f"  {output.few(job.metrics)}" if job.metrics else ""))
         for warning in job.warnings:
             print(f"warning: {warning}")
 
@@ -184,7 +184,7 @@ def evaluate(
         return
     output.fields({"id": found.id, "model": found.model, "dataset": found.dataset})
     names = sorted({name.partition(":")[2] for name in found.metrics})
-    channels = list(found.rows)
+    channels = output.channels(found.rows)
     lines = [
         [name, *[output.text("", found.metrics.get(f"{channel}:{name}")) for channel in channels]] for name in names
     ]
@@ -218,9 +218,9 @@ def _model(ws: Workspace, ref: str) -> Any:
 
 
 def _show_study(study: Study, *, by: str | None, as_json: bool) -> None:
-    state = study.state()
-    from headway.tuning.report import ranking
+    from headway.tuning.report import ranking, sentence
 
+    state = study.state()
     other = _objective(by, study) if by else None
     ranked = [trial.number for trial in ranking(state, by=other)]
     found = {row["number"]: row for row in study.trials()}
@@ -228,7 +228,7 @@ def _show_study(study: Study, *, by: str | None, as_json: bool) -> None:
     if as_json:
         output.data(_summary(study) | {"id": study.id, "rows": [found[number] for number in order]})
         return
-    output.fields({"id": study.id, "status": study.status} | _summary(study))
+    print(f"{study.id} {study.status}: {sentence(state)}")
     metric = state.spec.objective.metric if other is None else other.metric
     names = list(state.space.domains)
     lines = [
@@ -237,8 +237,8 @@ def _show_study(study: Study, *, by: str | None, as_json: bool) -> None:
             found[number]["status"],
             output.text("", found[number]["metrics"].get(metric)),
             *[output.text("", found[number]["parameters"][name]) for name in names],
-            output.text("wall_s", found[number]["wall_s"]) + (" slow" if found[number]["slow"] else ""),
-            found[number]["note"].partition("\n")[0],
+            output.text("wall_s", found[number]["wall_s"]) + (" (slow)" if found[number]["slow"] else ""),
+            output.text("", found[number]["note"].partition("\n")[0]),
         ]
         for number in order
     ]
