@@ -20,6 +20,7 @@ READING = {
     "imports": [BIN / "lint-imports", "--no-logo"],
 }
 TESTS = [sys.executable, "-m", "pytest", "-q", "-n", "2", "--dist", "loadgroup", "-m", FAST]
+TESTS += ["--durations=8", "--durations-min=2"]  # what should be marked slow
 
 
 def read(name: str) -> tuple[str, int, str, float]:
