@@ -97,7 +97,8 @@ def _builtin(name: str) -> ModuleSpec | None:
 
 
 def _spec(name: str, folders: list[str]) -> ModuleSpec | None:
-    return PathFinder.find_spec(name, folders)
+    # The last part alone: with the whole name, a namespace package would look for its parent among what is imported.
+    return PathFinder.find_spec(name.rpartition(".")[2], folders)
 
 
 def _spec_elsewhere(name: str) -> ModuleSpec | None:

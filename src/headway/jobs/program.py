@@ -104,7 +104,7 @@ def split_target(target: str) -> tuple[str, str]:
     """
     module, colon, qualname = target.partition(":")
     parts = [*module.split("."), *qualname.split(".")]
-    if not colon or not all(part.isidentifier() for part in parts):
+    if not colon or module.endswith(".py") or not all(part.isidentifier() for part in parts):
         raise ValueError(
             f"a function is named as 'module:qualname', for example 'prepare:to_array', got {target!r}; "
             "a script file is given as Script('train.py')"
