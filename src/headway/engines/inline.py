@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, final
 
 from headway.engines import machine
+from headway.engines.capacity import Capacity, ask_for, machine_total
 from headway.engines.engine import Capabilities, Engine, Handle, Launch, Observation, Pool, Task, TaskNews
 from headway.engines.stage import Stage
 from headway.errors import CapabilityError
@@ -245,7 +246,9 @@ class InlinePool(Pool):
 
 
 def _refuse(launch: Launch) -> None:
-    """Raise CapabilityError for what this engine lacks."""
+    """Raise CapabilityError for what this engine, or this machine, lacks."""
+    if reason := Capacity(machine_total()).never(ask_for(launch, workers=1)):
+        raise CapabilityError(f"{reason}: ask for less")
     if len(launch.tickets) > 1 and launch.tickets[0].get("coupled"):
         raise CapabilityError(
             f"{launch.job} has {len(launch.tickets)} coupled workers, the engine 'inline' has one: use engine='local://'"

@@ -14,7 +14,8 @@ from typing import Any
 from headway.worker.masking import Mask
 
 MAX_TRACEBACK = 64 * 1024
-_RUNTIME = os.path.dirname(os.path.abspath(__file__)) + os.sep
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+_RUNTIME = (f"{_PACKAGE}/worker/", f"{_PACKAGE}/engines/", "<frozen ")
 
 
 def write_json(path: str, value: Any) -> None:
@@ -41,7 +42,7 @@ def describe(error: BaseException, *, mask: Mask) -> dict[str, Any]:
     import traceback
 
     frames = error.__traceback__
-    while frames is not None and frames.tb_frame.f_code.co_filename.startswith((_RUNTIME, "<frozen ")):
+    while frames is not None and frames.tb_frame.f_code.co_filename.startswith(_RUNTIME):
         frames = frames.tb_next
     text = "".join(traceback.format_exception(type(error), error, frames))
     if len(text) > MAX_TRACEBACK:

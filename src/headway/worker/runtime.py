@@ -141,7 +141,7 @@ class Worker:
         self._own_process = own_process
         self.stop = StopSign(tickets.stop_file(ticket), signals=own_process)
         self.context = contexts.Context(ticket, report=self.reporter.report, should_stop=self.stop)
-        self.recorder = watch.Recorder(code=[ticket["program"]["code"]])
+        self.recorder = watch.Recorder(code=ticket["program"]["code"])
 
     def _recorder(self) -> watch.Recorder:
         from headway.worker.channels import sources
@@ -149,7 +149,8 @@ class Worker:
         folders = self.ticket["folders"]
         excluded = [folders["attempt"], folders["worker"], *sources(self.ticket["channels"])]
         return watch.Recorder(
-            code=[self.ticket["program"]["code"], tickets.workplace(self.ticket)],
+            code=self.ticket["program"]["code"],
+            copy=tickets.workplace(self.ticket) if self.ticket["program"]["kind"] == "script" else None,
             excluded=[*excluded, *folders.get("previous_checkpoints", [])],
             roots=self.ticket.get("trace_roots", ()),
             forbidden=self.ticket.get("forbidden", ()),

@@ -13,6 +13,8 @@ from importlib.util import source_from_cache
 from typing import Any, final
 
 MAX_LEAKS = 100
+_EVENTS = frozenset({"open", "os.listdir", "os.scandir", "os.rename"})
+_MAKES = os.O_TRUNC | os.O_EXCL
 _SYSTEM = ("/proc/", "/sys/", "/dev/")
 _active: Recorder | None = None
 _installed = False
@@ -23,7 +25,8 @@ class Recorder:
     """Notes what is opened while it is active.
 
     Args:
-        code: folders that hold the program, the snapshot first; paths in them are recorded relative to it.
+        code: the snapshot of the program; paths in it are recorded relative to it.
+        copy: a copy of it that the program runs in; what the program makes there itself is not recorded.
         excluded: folders whose files are not recorded (channels, the job's own folders).
         roots: folders whose files are recorded; none: everywhere.
         forbidden: paths whose opening is a leak; with a slash at the end all that lies below.
@@ -32,7 +35,8 @@ class Recorder:
     def __init__(
         self,
         *,
-        code: Iterable[str],
+        code: str,
+        copy: str | None = None,
         excluded: Iterable[str] = (),
         roots: Iterable[str] = (),
         forbidden: Iterable[str] = (),
@@ -41,7 +45,9 @@ class Recorder:
         self.modules: set[str] = set()
         self.leaks: dict[str, None] = {}
         self.trouble: str | None = None
-        self._code = _folders(code)
+        self._written: set[str] = set()
+        self._snapshot, self._code = os.path.abspath(code), _folders([code])
+        self._copy = _folders([copy]) if copy else ()
         self._excluded = (*_folders(excluded), *_library_folders(), *_SYSTEM)
         self._roots = _folders(roots)
         self._forbidden = {path.rstrip("/") for one in forbidden for path in (one, os.path.realpath(one))}
@@ -59,11 +65,20 @@ class Recorder:
         path = os.path.abspath(text)
         if self._forbidden:
             self._check(path)
-        if event != "open" or flags & os.O_ACCMODE == os.O_WRONLY:
+        if event != "open":
+            return
+        if flags & _MAKES:
+            self._written.add(path)
+        if flags & os.O_ACCMODE == os.O_WRONLY or path in self._written:
             return
         if os.path.isabs(text) and not self._forbidden:
             self._seen.add(text)
         self._record(path)
+
+    def renamed(self, source: Any, target: Any) -> None:
+        """A file that the program made has another name now."""
+        if os.path.abspath(os.fsdecode(source)) in self._written:
+            self._written.add(os.path.abspath(os.fsdecode(target)))
 
     def _check(self, path: str) -> None:
         """Note a leak when the path, or the one it links to, is forbidden or lies below what is."""
@@ -90,8 +105,14 @@ class Recorder:
             self.files.add(path)
 
     def _name_in_code(self, path: str) -> str | None:
-        """The path relative to the snapshot (or the copy of it that a script runs in)."""
-        return next((path[len(folder) :] for folder in self._code if path.startswith(folder)), None)
+        """The path relative to the snapshot, if it lies there, or is a copy of what lies there."""
+        for folder in self._code:
+            if path.startswith(folder):
+                return path[len(folder) :]
+        for folder in self._copy:
+            if path.startswith(folder) and os.path.exists(os.path.join(self._snapshot, path[len(folder) :])):
+                return path[len(folder) :]
+        return None
 
     def add_loaded_modules(self) -> None:
         """Note the modules of the project that are loaded now, however they were."""
@@ -129,10 +150,13 @@ def start(recorder: Recorder | None) -> Recorder | None:
 
 def _hook(event: str, arguments: tuple[Any, ...]) -> None:
     recorder = _active
-    if recorder is None or event not in ("open", "os.listdir", "os.scandir"):
+    if recorder is None or event not in _EVENTS:
         return
     try:
-        recorder.see(event, arguments[0], arguments[2] if event == "open" else 0)
+        if event == "os.rename":
+            recorder.renamed(arguments[0], arguments[1])
+        else:
+            recorder.see(event, arguments[0], arguments[2] if event == "open" else 0)
     except Exception as error:  # noqa: BLE001 - an exception here would break the program's own open()
         recorder.trouble = f"{event} {arguments!r}: {error!r}"
 
