@@ -345,3 +345,20 @@ def test_every_format_is_final_and_small():
         assert isinstance(how, ModelFormat)
         source = Path(sys.modules[type(how).__module__].__file__)
         assert len(source.read_text().splitlines()) < 200
+
+
+def test_what_is_no_json_is_refused_before_anything_is_written(tmp_path):
+    with pytest.raises(TypeError):
+        save(Constant(1), tmp_path, extra={"object": object()})
+    assert not any(tmp_path.iterdir())
+    info = save(Constant(1), tmp_path, labels={"a": np.int64(0)})
+    assert info.labels == {"a": 0}
+
+
+def test_another_python_is_named_in_a_warning(tmp_path):
+    save(Constant(1), tmp_path)
+    described = json.loads((tmp_path / "model.json").read_text())
+    described["python"] = "2.7.18"
+    (tmp_path / "model.json").write_text(json.dumps(described))
+    with pytest.warns(UserWarning, match=r"saved with Python 2\.7\.18, here is 3\."):
+        load(tmp_path)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import multiprocessing
+import subprocess
+import sys
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -225,3 +227,11 @@ def test_a_promotion_and_its_roll_back_leave_the_alias_as_it_was(events, version
         apply(before, Event("promoted", {"alias": "x", "version": version})), Event("rolled_back", {"alias": "x"})
     )
     assert after.aliases == before.aliases
+
+
+def test_looking_models_up_loads_no_large_library():
+    program = (
+        "import sys, headway.registry.lookup, headway.registry.predictor, headway.evaluation.gates; "
+        "print([m for m in ('numpy', 'pandas', 'pyarrow', 'sklearn', 'sqlalchemy', 'cloudpickle') if m in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "[]\n"

@@ -197,7 +197,8 @@ def test_a_script_s_own_file_is_registered_with_the_labels(workspace):
     )
     found = load(files, ledger, "scripted")
     assert found.info.adopted
-    assert found.info.labels == {"a": 0, "b": 1}
+    assert version.labels == {"a": 0, "b": 1}
+    assert found.info.digest == version.digest
     assert not (folder / "model.json").exists()
     assert version.format == "sklearn"
     again = register(
@@ -296,3 +297,24 @@ def test_a_version_that_was_never_finished_is_not_listed(workspace):
     assert resolve(files, ledger, "half").version == 2
     with pytest.raises(NotFoundError, match="no version or alias named 'half@1'"):
         resolve(files, ledger, "half@1")
+
+
+def test_an_evaluation_of_another_model_is_refused(workspace, evaluated):
+    files, ledger = workspace
+    (one, _), (_, poor) = evaluated
+    with pytest.raises(ValueError, match=r"evaluate-train-digits-2-1 scored another model \(train-digits-2, digest"):
+        register(files, ledger, "digits", model_folder=one, evaluation=poor)
+    assert ledger.entries("model") == []
+
+
+def test_code_that_was_changed_in_a_version_is_found(workspace):
+    files, ledger = workspace
+    folder = save_in_job(files, Adds(1), job="train-a-1")
+    files.write("jobs/train-a-1/code/net.py", b"x = 1\n")
+    version = register(files, ledger, "adds", model_folder=folder, bundle=Bundle(code="jobs/train-a-1/code"))
+    assert load(files, ledger, "adds").predict([1]) == [2]
+    path = version.path(files) / "code" / "net.py"
+    path.unlink()
+    path.write_text("x = 2\n")
+    with pytest.raises(DataChangedError, match=r"net\.py is not the file that was registered"):
+        load(files, ledger, "adds")

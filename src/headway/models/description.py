@@ -141,7 +141,7 @@ def make_info(
 ) -> ModelInfo:
     """The record of a model whose files are there."""
     files = {path: _file(folder / path) for path in _paths(folder, root)}
-    codes = dict(labels) if labels is not None else None
+    codes = {str(label): int(code) for label, code in labels.items()} if labels is not None else None
     return ModelInfo(
         format=how.name,
         kind=kind,

@@ -11,6 +11,7 @@ The digest shows that files are the ones that were saved; it does not show who s
 from __future__ import annotations
 
 import os
+import platform
 import secrets
 import shutil
 import warnings
@@ -32,6 +33,7 @@ from headway.models.description import (
     write_info,
 )
 from headway.models.format import ModelFormat, format_of, open_format
+from headway.records import encode
 
 __all__ = ["LoadedModel", "ModelInfo", "Signature", "describe", "load", "save"]
 
@@ -98,13 +100,14 @@ def save(
         extra: plain JSON to keep beside it.
 
     Raises:
-        TypeError: the object is not a model.
+        TypeError: the object is not a model, or extra is no JSON.
         ProgramError: it cannot be pickled.
 
     Guarantees:
         `model.json` is replaced last and whole: a save that was killed leaves the model from before, or none.
     """
     how = format_of(model)
+    encode(extra)  # what is no JSON is refused before anything is written
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
     before = read_info(target) if (target / DESCRIPTION).exists() else None
@@ -179,6 +182,13 @@ def _kind_of(model: Any) -> str:
 
 
 def _warn_of_versions(info: ModelInfo, source: Path) -> None:
+    here_python = platform.python_version()
+    if info.python.split(".")[:2] != here_python.split(".")[:2]:
+        warnings.warn(
+            f"the model in {source} was saved with Python {info.python}, here is {here_python}: pickled functions may "
+            "not run",
+            stacklevel=3,
+        )
     for name, saved in info.libraries.items():
         try:
             here = version(name)

@@ -15,6 +15,7 @@ from headway.models.model import LoadedModel
 from headway.models.model import load as load_folder
 from headway.registry.aliases import state_of
 from headway.registry.history import Decision
+from headway.registry.integrity import check_files
 from headway.registry.register import with_state
 from headway.registry.version import KIND, ModelVersion, read_version
 
@@ -66,6 +67,7 @@ def load(files: Files, ledger: Ledger, ref: str) -> LoadedModel:
     """The model that a reference means, its files checked, its own code on the path while it works."""
     version = resolve(files, ledger, ref)
     folder = version.path(files)
+    check_files(folder, parts=("code",))
     code = folder / version.bundle.code if version.bundle.code is not None else None
     return load_folder(folder / "model", code=code)
 

@@ -17,7 +17,10 @@ from headway.errors import ProgramError, WorkspaceError
 from headway.models.code_path import project_code
 from headway.models.model import load
 from headway.records import Record, decode
+from headway.registry.integrity import check_files
 from headway.registry.version import VERSION_FILE, ModelVersion, Transform
+
+FILES_AT_ONCE = 256
 
 
 class Prediction(Record):
@@ -47,13 +50,14 @@ class Predictor:
 
     Raises:
         WorkspaceError: there is no whole version in the folder.
-        DataChangedError: a file of the model is not the one that was registered.
+        DataChangedError: a file is not the one that was registered.
     """
 
     def __init__(self, folder: Path | str) -> None:
         self.folder = _attempt_of(Path(folder).absolute())
         path = self.folder / VERSION_FILE
         self.version = decode(path.read_bytes(), ModelVersion, where=str(path))
+        check_files(self.folder)
         bundle = self.version.bundle
         code = self.folder / bundle.code if bundle.code is not None else None
         self.model = load(self.folder / "model", code=code)
@@ -78,10 +82,12 @@ class Predictor:
         for path in paths:
             if not Path(path).is_file():
                 raise FileNotFoundError(f"cannot predict {str(path)!r}: there is no such file")
-        if not paths:
-            return []
-        rows = self._transform.rows([Path(path) for path in paths])
-        return self.predict_rows(rows, keys=[str(path) for path in paths])
+        found: list[Prediction] = []
+        for start in range(0, len(paths), FILES_AT_ONCE):
+            some = paths[start : start + FILES_AT_ONCE]
+            rows = self._transform.rows([Path(path) for path in some])
+            found += self.predict_rows(rows, keys=[str(path) for path in some])
+        return found
 
     def predict_rows(self, rows: Any, *, keys: Sequence[str] | None = None) -> list[Prediction]:
         """One prediction per row.

@@ -65,7 +65,7 @@ def register(
     Raises:
         GateFailedError: names metric, value and threshold.
         WorkspaceError: there is no whole model in the folder.
-        ValueError: the name is none, or gates without an evaluation.
+        ValueError: the name is none, gates without an evaluation, or an evaluation of another model.
 
     Guarantees:
         Versions are 1, 2, 3, ... in the order of reservation, also with many processes at once. Killed at any moment
@@ -73,6 +73,11 @@ def register(
     """
     check_name(name, what="a model's name")
     info = describe(files.local(model_folder))
+    if evaluation is not None and evaluation.model_digest != info.digest:
+        raise ValueError(
+            f"{evaluation.id} scored another model ({evaluation.model}, digest {evaluation.model_digest[:12]}) than "
+            f"the one in {model_folder} (digest {info.digest[:12]}): evaluate this one"
+        )
     bundle = bundle or Bundle(labels=info.labels or {})
     results = _pass_gates(files, ledger, name, evaluation=evaluation, gates=gates, champion=champion)
     lookup = digest_of({"model": info.digest, "evaluation": evaluation.digest if evaluation else None})
@@ -155,6 +160,7 @@ def _draft(
     bundle: Bundle,
 ) -> ModelVersion:
     scored = evaluation.metrics if evaluation else {}
+    labels = bundle.labels or info.labels or {}
     origin = {role: source for role, source in (links or {}).items() if source}
     if evaluation is not None:
         origin.setdefault("evaluation", evaluation.id)
@@ -166,13 +172,13 @@ def _draft(
         digest=info.digest,
         format=info.format,
         kind=info.kind,
-        task=evaluation.task if evaluation else "classification",
+        task=evaluation.task if evaluation else ("classification" if labels else "regression"),
         evaluation=evaluation.id if evaluation else "",
         evaluation_digest=evaluation.digest if evaluation else "",
         dataset=evaluation.dataset if evaluation else "",
         dataset_digest=evaluation.dataset_digest if evaluation else "",
         metrics={**scored, **(metrics or {})},
-        labels=bundle.labels or info.labels or {},
+        labels=labels,
         links=origin,
         gates=tuple(results),
         bundle=bundle,
@@ -223,7 +229,7 @@ def _write_attempt(
     files: Files, draft: ModelVersion, target: str, *, model_folder: str, evaluation: Evaluation | None
 ) -> None:
     place_folder(files, model_folder, f"{target}/model")
-    adopt(files.local(f"{target}/model"), labels=draft.labels or None)
+    adopt(files.local(f"{target}/model"))
     bundle = draft.bundle
     if bundle.code is not None:
         place_folder(files, bundle.code, f"{target}/code")
