@@ -16,7 +16,7 @@ CODE = ("code", "transform")
 
 
 class Listed(Record):
-    """One file of `outcome.json`; the whole of it is `headway.stores.commit.Output`, which needs the ledger's library."""
+    """One file of `outcome.json`; `headway.stores.commit.Output` without the ledger's library behind it."""
 
     name: str
     digest: str
