@@ -18,6 +18,7 @@ from headway.evaluation.metrics import METRICS
 MAX_PICTURE_BYTES = 400_000
 MAX_TEXT = 400
 _SMALL_PIXELS = 64
+_SHORT_LABEL = 4
 _SIGNATURES = {
     b"\x89PNG\r\n\x1a\n": "image/png",
     b"\xff\xd8\xff": "image/jpeg",
@@ -201,7 +202,10 @@ def _confusions(evaluation: Evaluation) -> str:
 
 def _confusion(confusion: Confusion) -> str:
     """Rows are true labels, shaded by their share of the row; mistakes are shaded more strongly."""
-    heads = "".join(f'<th scope="col">{_text(label)}</th>' for label in confusion.labels)
+    turned = ' class="turned"' if any(len(label) > _SHORT_LABEL for label in confusion.labels) else ""
+    heads = "".join(
+        f'<th scope="col" title="{_text(label)}"{turned}><span>{_text(label)}</span></th>' for label in confusion.labels
+    )
     width = len(confusion.labels)
     lines = []
     for row, (label, counts) in enumerate(zip(confusion.labels, confusion.counts, strict=True)):
@@ -213,7 +217,9 @@ def _confusion(confusion: Confusion) -> str:
             for column, count in enumerate(counts)
         )
         share = f"{100 * counts[row] / total:.0f} % of {total:,}" if total else "none"
-        lines.append(f'<tr><th scope="row">{_text(label)}</th>{cells}<td class="share">{share}</td></tr>')
+        lines.append(
+            f'<tr><th scope="row" title="{_text(label)}">{_text(label)}</th>{cells}<td class="share">{share}</td></tr>'
+        )
     return (
         f'<div class="scroll"><table class="confusion"><thead><tr><th></th><th class="axis" colspan="{width}">'
         f'predicted &#8594;</th></tr><tr><th class="axis">true &#8595;</th>{heads}<th class="share">right</th>'
