@@ -139,7 +139,7 @@ while state["step"] < 10_000:
 
 @pytest.mark.slow
 def test_killed_at_random_moments_at_most_the_step_in_hand_is_lost(tmp_path, scale, evidence):
-    """A loop that saves at every step, killed again and again: what it loads is whole, and never older than was seen."""
+    """A loop that saves at every step, killed again and again; what it loads is whole and not older than was seen."""
     seed, kills = 3, scale(200)
     moments = random.Random(seed)
     reached = 0

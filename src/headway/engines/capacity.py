@@ -21,6 +21,7 @@ from typing import Any, final
 from headway.engines import machine
 from headway.engines.engine import Launch
 from headway.records import Record, plain
+from headway.worker import processes
 
 PORTS = range(20000, 32000)
 """Where gangs meet: below the ports that the system gives to outgoing connections."""
@@ -136,6 +137,18 @@ class Capacity:
             entries.append(self._entry(ask, holders, waiting=False) | {"gpus": list(gpus), "port": port})
             return Grant(id=ask.id, gpus=gpus, port=port)
 
+    def hold(self, ask_id: str, *, holder: machine.Owner, mark: str) -> None:
+        """Let a reservation stand as long as `holder` lives too (a host process that is still cleaning up).
+
+        Args:
+            mark: of its processes: when all holders are dead, whoever looks next ends what carries it.
+        """
+        with self._entries() as entries:
+            for entry in entries:
+                if entry["id"] == ask_id and mark not in entry["marks"]:
+                    entry["holders"].append(plain(holder))
+                    entry["marks"].append(mark)
+
     def release(self, *ids: str) -> None:
         """Give back what was granted, or leave the queue."""
         with self._entries() as entries:
@@ -172,7 +185,7 @@ class Capacity:
         return {
             "id": ask.id, "job": ask.job, "attempt": ask.attempt, "cpus": ask.cpus * ask.workers,
             "memory_bytes": ask.memory_bytes * ask.workers, "gpus": [], "port": 0, "ports": ask.ports,
-            "waiting": waiting, "holders": [plain(holder) for holder in holders],
+            "waiting": waiting, "holders": [plain(holder) for holder in holders], "marks": [],
         }  # fmt: skip
 
     @contextmanager
@@ -206,8 +219,12 @@ def _parse(text: str) -> list[dict[str, Any]]:
 
 
 def _held(entry: dict[str, Any]) -> bool:
-    """Whether one of an entry's holders lives."""
-    return any(machine.Owner(**holder).is_alive() for holder in entry["holders"])
+    """Whether one of an entry's holders lives; if not, processes that they left behind are ended now."""
+    if any(machine.Owner(**holder).is_alive() for holder in entry["holders"]):
+        return True
+    for mark in entry["marks"]:
+        processes.sweep(mark)
+    return False
 
 
 def _name(entry: dict[str, Any]) -> str:

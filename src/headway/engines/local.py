@@ -166,10 +166,11 @@ class LocalEngine(Engine):
     def _launch(self, worker: LocalWorker) -> None:
         """Start one worker of an attempt that has got its capacity."""
         worker.running = True
-        self._starter.start(
+        link = self._starter.start(
             worker.name, launch=worker.attempt.launch, ticket=worker.ticket,
             listener=lambda message: self._heard(worker, message),
         )  # fmt: skip
+        self._capacity.hold(worker.ask_id, holder=link.owner, mark=link.mark)
 
     def _heard(self, worker: LocalWorker, message: dict[str, Any]) -> None:
         """News of a worker, in a thread of the host's reader."""

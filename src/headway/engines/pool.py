@@ -187,9 +187,10 @@ class LocalPool(Pool):
                 self._wake()
 
         with theirs:
-            self._starter.start(
+            link = self._starter.start(
                 slot.name, launch=self._launch, ticket=slot.ticket, listener=listen, tasks=[theirs.fileno()]
             )
+        self._capacity.hold(self._asks[slot.rank].id, holder=link.owner, mark=link.mark)
 
     def _feed(self) -> None:
         """Give every worker enough to do, as long as there is something."""

@@ -42,8 +42,8 @@ class Starter:
         ticket: dict[str, Any],
         listener: Listener,
         tasks: Sequence[int] = (),
-    ) -> None:
-        """Start one worker.
+    ) -> HostLink:
+        """Start one worker; the host that it runs under comes out.
 
         Args:
             name: unique among those that run.
@@ -69,6 +69,7 @@ class Starter:
             "mark": processes.attempt_mark(link.mark, launch.job, launch.attempt),
         }  # fmt: skip
         link.send(order, files=tasks)
+        return link
 
     def stop(self, name: str, *, ticket: dict[str, Any], grace_s: float) -> None:
         """Ask a worker to stop, kill it after the grace."""

@@ -28,7 +28,7 @@ _BEGIN = "SELECT pg_advisory_xact_lock(hashtextextended('headway schema', 7318))
 class PostgresDatabase(Database):
     """One PostgreSQL database (or one schema of it, by `?options=-csearch_path%3Dname`)."""
 
-    def __init__(self, url: str, *, read_only: bool = False) -> None:
+    def __init__(self, url: str, *, read_only: bool = False, lock_timeout_s: float = 60.0) -> None:
         parsed = make_url(url).set(drivername="postgresql+psycopg")
         self.name = parsed.render_as_string(hide_password=True)
         try:
@@ -36,7 +36,7 @@ class PostgresDatabase(Database):
         except ImportError as error:
             raise MissingExtraError("psycopg", extra="postgres", purpose=f"the ledger {self.name}") from error
         self._psycopg = psycopg
-        self._read_only = read_only
+        self._read_only, self._lock_timeout_s = read_only, lock_timeout_s
         self.dialect = parsed.get_dialect()()
         self._arguments = self.dialect.create_connect_args(parsed)
         self._idle: list[Any] = []
@@ -143,5 +143,9 @@ class PostgresDatabase(Database):
     def _connect(self) -> Any:
         arguments, options = self._arguments
         made = self._psycopg.connect(*arguments, **{"connect_timeout": 10, **options})
+        # a driver that was stopped inside a transaction must not hold the others up for ever
+        for name in ("lock_timeout", "idle_in_transaction_session_timeout"):
+            made.execute(f"SET {name} = {int(self._lock_timeout_s * 1000)}")
+        made.commit()
         self._was_connected = True
         return made

@@ -69,7 +69,7 @@ class Ledger:
             create: make it where there is none.
             read_only: never write, also not to upgrade; works in folders that cannot be written.
             synchronous: SQLite only. NORMAL: what was appended survives the death of any process, FULL: also of power.
-            lock_timeout_s: SQLite only: how long to wait for another process that writes.
+            lock_timeout_s: how long to wait for another process that writes.
 
         Raises:
             NewerSchemaError: it was written by a newer Headway.
@@ -322,7 +322,9 @@ def _database(url: str, read_only: bool, synchronous: str, lock_timeout_s: float
     if url.startswith(("postgresql:", "postgresql+psycopg:", "postgres:")):
         from headway.stores._postgres import PostgresDatabase
 
-        return PostgresDatabase(url.replace("postgres:", "postgresql:", 1), read_only=read_only)
+        return PostgresDatabase(
+            url.replace("postgres:", "postgresql:", 1), read_only=read_only, lock_timeout_s=lock_timeout_s
+        )
     if _BUCKETS.match(url):
         raise WorkspaceError(
             f"the ledger {url} would lie in a bucket, where SQLite cannot live: give a PostgreSQL ledger, "

@@ -66,12 +66,13 @@ def ranking(state: StudyState, *, by: Objective | None = None) -> list[Trial]:
     Raises:
         NotFoundError: no trial reported that metric; the text lists those that were.
     """
-    objective = by or state.spec.objective
+    if by is None or by == state.spec.objective:
+        return [state.trials[number] for _, number in state.ranked]
     ended = [trial for trial in state.trials.values() if trial.status in ("ended", "stopped")]
-    if by is not None and ended and by.metric not in state.metrics_seen:
+    if ended and by.metric not in state.metrics_seen:
         raise NotFoundError("metric", by.metric, state.metrics_seen)
-    have = [trial for trial in ended if trial.metrics.get(objective.metric) is not None]
-    return sorted(have, key=lambda trial: (cost(objective, trial.metrics[objective.metric]), trial.number))
+    have = [trial for trial in ended if trial.metrics.get(by.metric) is not None]
+    return sorted(have, key=lambda trial: (cost(by, trial.metrics[by.metric]), trial.number))
 
 
 def best(state: StudyState, *, by: Objective | None = None) -> Trial:
@@ -91,7 +92,7 @@ def best(state: StudyState, *, by: Objective | None = None) -> Trial:
 
 def surplus(state: StudyState, *, keep_best: int) -> list[int]:
     """Numbers of ended trials whose models need not be kept, when the best `keep_best` are."""
-    kept = {trial.number for trial in ranking(state)[:keep_best]}
+    kept = {number for _, number in state.ranked[:keep_best]}
     return [trial.number for trial in state.trials.values() if trial.status in ENDED and trial.number not in kept]
 
 
@@ -131,17 +132,25 @@ def summary(state: StudyState) -> dict[str, Any]:
 
 
 def sentence(state: StudyState) -> str:
-    """One line for a terminal: how far it is and the best so far."""
-    text = f"{state.num_ended}/{state.total} trials"
-    failed = state.counts.get("failed", 0)
-    text += f", {len(state.running)} running" if state.running else ""
-    text += f", {failed} failed" if failed else ""
-    ranked = ranking(state)
-    if ranked:
-        first = ranked[0]
+    """One line: how far it is and the best so far."""
+    rest = news(state)
+    return f"{state.num_ended}/{state.total} trials" + (f", {rest}" if rest else "")
+
+
+def news(state: StudyState) -> str:
+    """The same without the count, for beside a bar that shows it; costs the same for any number of trials."""
+    parts = []
+    if state.running:
+        parts.append(f"{len(state.running)} running")
+    if failed := state.counts.get("failed", 0):
+        parts.append(f"{failed} failed")
+    if stopped := state.counts.get("stopped", 0):
+        parts.append(f"{stopped} stopped early")
+    if state.ranked:
+        first = state.trials[state.ranked[0][1]]
         settings = ", ".join(f"{name}={short(value)}" for name, value in first.parameters.items())
-        text += f", best {state.spec.objective.metric} {short(first.value)} (trial {first.number}: {settings})"
-    return text
+        parts.append(f"best {state.spec.objective.metric} {short(first.value)} (trial {first.number}: {settings})")
+    return ", ".join(parts)
 
 
 def objective_of(metric: str, *, like: Objective, minimize: bool | None = None) -> Objective:

@@ -29,6 +29,7 @@ from headway.errors import StudyChangedError, WorkspaceError
 from headway.records import Record, encode
 from headway.tuning.objective import Maximize as Maximize
 from headway.tuning.objective import Minimize as Minimize
+from headway.tuning.objective import cost
 from headway.tuning.objective import number as as_number
 from headway.tuning.searcher import open_searcher
 from headway.tuning.space import Parameters, SearchSpace
@@ -77,6 +78,7 @@ class StudyState:
         curves: number -> (step, value) of the objective.
         configurations: keys of everything that was suggested.
         metrics_seen: names of all metrics that any trial reported.
+        ranked: (cost, number) of the ended trials that have a value, the best first, ties by number.
         num_events: how many events were applied.
     """
 
@@ -92,6 +94,7 @@ class StudyState:
         self.metrics_seen: set[str] = set()
         self.running: set[int] = set()
         self.counts: dict[Status, int] = {}
+        self.ranked: list[tuple[float, int]] = []
         self.num_events = 1
         self._waiting: list[int] = []
         self._paused: list[int] = []
@@ -124,7 +127,7 @@ class StudyState:
     @property
     def has_value(self) -> bool:
         """Whether any trial ended with a value of the objective."""
-        return any(trial.value is not None for trial in self.trials.values() if trial.status in ENDED)
+        return bool(self.ranked)
 
     @property
     def history(self) -> History:
@@ -265,6 +268,8 @@ class StudyState:
             wall_s=wall_s,
             artifact=body.get("artifact"),
         )
+        if value is not None:
+            insort(self.ranked, (cost(self.spec.objective, value), trial.number))
 
 
 def missing_metric(metric: str, seen: Iterable[str]) -> str:
