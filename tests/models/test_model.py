@@ -362,3 +362,25 @@ def test_another_python_is_named_in_a_warning(tmp_path):
     (tmp_path / "model.json").write_text(json.dumps(described))
     with pytest.warns(UserWarning, match=r"saved with Python 2\.7\.18, here is 3\."):
         load(tmp_path)
+
+
+def test_threads_that_predict_with_different_code_do_not_mix(tmp_path):
+    models = {}
+    for factor in (2, 10):
+        code = _project(tmp_path / f"code-{factor}", factor)
+        _saved_with(code, tmp_path / f"model-{factor}")
+        models[factor] = load(tmp_path / f"model-{factor}", code=code)
+    wrong = []
+
+    def work(factor: int) -> None:
+        for number in range(100):
+            if models[factor].predict([number]) != [number * factor]:
+                wrong.append((factor, number))
+
+    threads = [threading.Thread(target=work, args=(factor,)) for factor in (2, 10, 2, 10)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+    assert not any(name in sys.modules for name in ("nets", "weights"))

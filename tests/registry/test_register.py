@@ -318,3 +318,16 @@ def test_code_that_was_changed_in_a_version_is_found(workspace):
     path.write_text("x = 2\n")
     with pytest.raises(DataChangedError, match=r"net\.py is not the file that was registered"):
         load(files, ledger, "adds")
+
+
+def test_a_result_that_was_chosen_but_not_written_is_made_again(workspace):
+    """As after a kill between the append, which is the truth, and `result.json`."""
+    files, ledger = workspace
+    folder = save_in_job(files, Adds(1), job="train-a-1")
+    first = register(files, ledger, "adds", model_folder=folder)
+    files.remove("models/adds/1/result.json")
+    ledger.update_entry("model-adds-1", {"status": "registering"})
+    with pytest.raises(NotFoundError, match="no registered model named 'adds'"):
+        resolve(files, ledger, "adds")
+    assert register(files, ledger, "adds", model_folder=folder) == first
+    assert resolve(files, ledger, "adds") == first
