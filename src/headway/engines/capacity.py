@@ -111,7 +111,10 @@ class Capacity:
         for name, one in need.items():
             if one * ask.workers > have[name]:
                 workers = f" ({ask.workers} workers x {one:,})" if ask.workers > 1 else ""
-                return f"{ask.job} needs {one * ask.workers:,} {name}{workers}, this machine has {have[name]:,}"
+                return (
+                    f"{ask.job} needs {one * ask.workers:,} {name}{workers}, this machine has {have[name]:,}: "
+                    "ask for less, or use an engine that has more"
+                )
         return ""
 
     def reserve(self, ask: Ask, *, holders: list[machine.Owner]) -> Grant | str:

@@ -50,12 +50,17 @@ class HostLink:
         environment = dict(os.environ) | {processes.MARK: f"{self.mark}.{processes.NO_ATTEMPT}"}
         if preload:
             environment |= dict.fromkeys(_ONE_THREAD, "1")
-        with other:
-            self._process = subprocess.Popen(
-                [python, MAIN, "--host", str(other.fileno()), config],
-                pass_fds=(other.fileno(),), env=environment, start_new_session=True,
-                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=self._errors,
-            )  # fmt: skip
+        try:
+            with other:
+                self._process = subprocess.Popen(
+                    [python, MAIN, "--host", str(other.fileno()), config],
+                    pass_fds=(other.fileno(),), env=environment, start_new_session=True,
+                    stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=self._errors,
+                )  # fmt: skip
+        except OSError:
+            self._link.close()
+            self._errors.close()
+            raise
         self.owner = machine.owner(self._process.pid)
         self._reader = threading.Thread(target=self._read, name="headway-host", daemon=True)
         self._reader.start()

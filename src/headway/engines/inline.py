@@ -248,7 +248,7 @@ class InlinePool(Pool):
 def _refuse(launch: Launch) -> None:
     """Raise CapabilityError for what this engine, or this machine, lacks."""
     if reason := Capacity(machine_total()).never(ask_for(launch, workers=1)):
-        raise CapabilityError(f"{reason}: ask for less")
+        raise CapabilityError(reason)
     if len(launch.tickets) > 1 and launch.tickets[0].get("coupled"):
         raise CapabilityError(
             f"{launch.job} has {len(launch.tickets)} coupled workers, the engine 'inline' has one: use engine='local://'"

@@ -19,7 +19,7 @@ from headway.engines.attempt import LocalAttempt, LocalWorker
 from headway.engines.capacity import Capacity, ask_for, machine_total
 from headway.engines.engine import Capabilities, Engine, Handle, Launch, Observation, Pool
 from headway.engines.pool import LocalPool
-from headway.engines.starter import Starter, verdict
+from headway.engines.starter import Starter, no_interpreter, verdict
 from headway.errors import CapabilityError
 
 RETRY_S = 0.1
@@ -129,9 +129,9 @@ class LocalEngine(Engine):
         together = [attempt.workers] if attempt.coupled else [[worker] for worker in attempt.workers]
         for workers in together:
             ask = ask_for(attempt.launch, workers=len(workers), ports=len(workers) + 1 if attempt.coupled else 0)
-            reason = self._capacity.never(ask) or _disk(attempt.launch)
+            reason = self._capacity.never(ask) or _disk(attempt.launch) or no_interpreter(attempt.launch)
             if reason:
-                raise CapabilityError(f"{reason}: ask for less, or use an engine that has more")
+                raise CapabilityError(reason)
             attempt.waiting[ask.id] = (ask, workers)
 
     def _place(self, attempt: LocalAttempt) -> None:
@@ -213,4 +213,4 @@ def _disk(launch: Launch) -> str:
         return ""
     folder = Path(launch.tickets[0]["folders"]["job"])
     free = shutil.disk_usage(folder).free
-    return f"{launch.job} needs {need:,} bytes of disk, {free:,} are free in {folder}" if free < need else ""
+    return f"{launch.job} needs {need:,} bytes of disk, {free:,} are free in {folder}: make room" if free < need else ""

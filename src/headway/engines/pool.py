@@ -21,7 +21,7 @@ from headway.engines import machine
 from headway.engines.capacity import Ask, Capacity, ask_for
 from headway.engines.engine import Launch, Pool, Task, TaskNews
 from headway.engines.slot import Slot
-from headway.engines.starter import Starter, verdict
+from headway.engines.starter import Starter, no_interpreter, verdict
 from headway.errors import CapabilityError
 from headway.worker.items import result_of
 
@@ -51,8 +51,8 @@ class LocalPool(Pool):
             slot.rank: ask_for(launch, workers=1, queue=slot.rank == 0) for slot in self._slots
         }
         for ask in self._asks.values():
-            if reason := capacity.never(ask):
-                raise CapabilityError(f"{reason}: ask for less, or use an engine that has more")
+            if reason := capacity.never(ask) or no_interpreter(launch):
+                raise CapabilityError(reason)
         self._queue: deque[Task] = deque()
         self._news: list[TaskNews] = []
         self._deaths: deque[tuple[Slot, dict[str, Any]]] = deque()

@@ -7,6 +7,7 @@ the last of which is always `{"did": "ended", ...}`, also when the host died.
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -107,6 +108,14 @@ class Starter:
         if found is not None:
             self._hosts.give_back(found[0])
             found[1]({"usage": {}, "last": "", "stopped": "", "trouble": ""} | message)
+
+
+def no_interpreter(launch: Launch) -> str:
+    """Why the launch's interpreter cannot be started; "" if it can."""
+    python = launch.python or sys.executable
+    if shutil.which(python) is not None:
+        return ""
+    return f"{launch.job} is to run with the interpreter {python!r}, which is no program that can be started"
 
 
 def verdict(message: dict[str, Any], ticket: dict[str, Any]) -> str:

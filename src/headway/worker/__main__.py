@@ -24,22 +24,28 @@ def _load() -> None:
             return
     except ImportError:
         pass
-    from importlib.util import module_from_spec, spec_from_file_location
-    from types import ModuleType
-
     for name in [name for name in sys.modules if name == "headway" or name.startswith("headway.")]:
         del sys.modules[name]
     root = os.path.join(package, "__init__.py")
-    if os.path.exists(root):
-        spec = spec_from_file_location("headway", root, submodule_search_locations=[package])
-        if spec is None or spec.loader is None:
-            raise ImportError(f"cannot load the package in {package}")
-        sys.modules["headway"] = module_from_spec(spec)
-        spec.loader.exec_module(sys.modules["headway"])
+    if os.path.basename(_FOLDER) == "worker" and os.path.exists(root):
+        _load_package("headway", root)
     else:
-        shell = ModuleType("headway")
-        shell.__path__ = [package]
-        sys.modules["headway"] = shell
+        from types import ModuleType
+
+        sys.modules["headway"] = ModuleType("headway")
+        sys.modules["headway"].__path__ = []
+        _load_package("headway.worker", os.path.join(_FOLDER, "__init__.py"))
+
+
+def _load_package(name: str, path: str) -> None:
+    """Load a package from its `__init__.py`, wherever that lies."""
+    from importlib.util import module_from_spec, spec_from_file_location
+
+    spec = spec_from_file_location(name, path, submodule_search_locations=[os.path.dirname(path)])
+    if spec is None or spec.loader is None:
+        raise ImportError(f"cannot load {name} from {path}")
+    sys.modules[name] = module_from_spec(spec)
+    spec.loader.exec_module(sys.modules[name])
 
 
 def _take(variable: str) -> int | None:
