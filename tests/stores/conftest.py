@@ -27,7 +27,7 @@ def files(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Files]:
         forget(made)
     else:
         server = request.getfixturevalue("s3_server")
-        yield Files(f"s3://{server.bucket()}/ws", options=server.options)
+        yield Files(f"s3://{server.bucket()}/ws", options={**server.options, "skip_instance_cache": False})
 
 
 def forget(files: Files) -> None:

@@ -273,31 +273,31 @@ def test_an_upgrade_that_fails_changes_nothing(tmp_path: Path, next_schema) -> N
 
 
 def test_the_log_is_brought_into_the_file_when_it_has_grown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_sqlite, "WAL_BYTES", 200_000)
+    monkeypatch.setattr(_sqlite, "WAL_BYTES", 100_000)
     path = tmp_path / "ledger.sqlite"
     with Ledger.open(path) as ledger:
         lease = ledger.claim("a")
         assert lease is not None
         largest = 0
-        for n in range(300):
+        for n in range(100):
             ledger.append(lease, [("x", {"n": n, "fill": "y" * 500})])
             largest = max(largest, os.path.getsize(f"{path}-wal"))
-        assert 150_000 < largest < 250_000
+        assert 80_000 < largest < 130_000
         # a read that takes long keeps the log from being emptied: it grows, nobody waits
         reader = sqlite3.connect(path)
         reading = reader.execute("SELECT * FROM headway_events")
         reading.fetchone()
-        for n in range(300):
+        for n in range(100):
             ledger.append(lease, [("x", {"n": n, "fill": "y" * 500})])
-        assert os.path.getsize(f"{path}-wal") > 400_000
+        assert os.path.getsize(f"{path}-wal") > 200_000
         del reading
         reader.close()
-        for n in range(300):
+        for n in range(100):
             ledger.append(lease, [("x", {"n": n, "fill": "y" * 500})])
-        assert os.path.getsize(f"{path}-wal") < 250_000
+        assert os.path.getsize(f"{path}-wal") < 130_000
         ledger.checkpoint()
         assert os.path.getsize(f"{path}-wal") == 0
-        assert len(ledger.events("a")) == 900
+        assert len(ledger.events("a")) == 300
 
 
 HOLD = """

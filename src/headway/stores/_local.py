@@ -60,7 +60,7 @@ class LocalBackend(Backend):
             return open(target, "rb")
         if mode == "ab":
             return cast(BinaryIO, _with_parents(target, lambda: open(target, "ab")))
-        return cast(BinaryIO, LocalWriter(target))
+        return cast(BinaryIO, LocalWriter(target, *_temporary(target)))
 
     def info(self, path: str) -> Entry | None:
         try:
@@ -110,9 +110,8 @@ class LocalWriter(io.BufferedWriter):
     """A stream into a temporary file that takes its name when closed; discarded when a `with` block fails, or when it
     is never closed."""
 
-    def __init__(self, target: str) -> None:
-        self._target = target
-        self._temporary, descriptor = _temporary(target)
+    def __init__(self, target: str, temporary: str, descriptor: int) -> None:
+        self._target, self._temporary = target, temporary
         super().__init__(_Raw(descriptor, target), buffer_size=1 << 18)
 
     def __exit__(self, kind: Any, *rest: Any) -> None:

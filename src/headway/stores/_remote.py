@@ -98,7 +98,9 @@ class RemoteBackend(Backend):
             if mode == "ab":
                 raise OSError(errno.ENOTSUP, "cannot append: only local folders have appends", target)
             if mode == "wb":
-                return cast(BinaryIO, SpooledWriter(system, target, f"{self.url}/{path}"))
+                return cast(
+                    BinaryIO, SpooledWriter(system, target, f"{self.url}/{path}", *tempfile.mkstemp(prefix="headway-"))
+                )
             if "memory" in system.protocol:  # it would hand out the stored buffer itself, position and all
                 return io.BytesIO(system.cat_file(target))
             return cast(BinaryIO, system.open(target, "rb"))
@@ -151,10 +153,9 @@ class RemoteBackend(Backend):
 class SpooledWriter(io.BufferedRandom):
     """A stream that goes up as one object when closed, and not at all when a `with` block fails or it is forgotten."""
 
-    def __init__(self, system: Any, target: str, url: str) -> None:
-        descriptor, self._spool = tempfile.mkstemp(prefix="headway-")
+    def __init__(self, system: Any, target: str, url: str, descriptor: int, spool: str) -> None:
+        self._system, self._target, self._url, self._spool = system, target, url, spool
         super().__init__(io.FileIO(descriptor, "w+b"), buffer_size=1 << 18)
-        self._system, self._target, self._url = system, target, url
 
     def __exit__(self, kind: Any, *rest: Any) -> None:
         if kind is not None:

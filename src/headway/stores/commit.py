@@ -238,10 +238,12 @@ def sweep(files: Files, folder: str, *, keep: set[int], older_than_s: float) -> 
     for attempt in attempts - kept:
         place = attempt_folder(folder, attempt)
         try:
-            newest = max((entry.mtime for entry in files.walk(place)), default=0.0)
-            newest = newest or files.info(place).mtime
+            times = [entry.mtime for entry in files.walk(place)]
+            newest = max(times) if times else files.info(place).mtime
         except FileNotFoundError:
             continue  # somebody else sweeps too
+        if not times and not files.is_local:
+            continue  # an object store that still shows a folder whose objects are gone
         if newest <= before:
             files.remove(f"{place}/outcome.json", missing_ok=True)
             files.remove(place, missing_ok=True)
