@@ -10,6 +10,7 @@ from headway.errors import NotFoundError, StudyChangedError, WorkspaceError
 from headway.tuning.grid import GridSearch
 from headway.tuning.objective import Maximize, Minimize
 from headway.tuning.random_search import RandomSearch
+from headway.tuning.searcher import Searcher
 from headway.tuning.space import Choice, Float, Int
 from headway.tuning.spec import differences, specify
 from headway.tuning.study import Finish, Start, StudyState, Suggest, begin, changes, decide, fingerprint
@@ -305,6 +306,26 @@ def test_a_domain_of_another_type_is_shown_whole():
 def test_wrong_settings_are_refused_in_the_caller(arguments, error, text):
     with pytest.raises(error, match=text):
         make(**arguments)
+
+
+class Forgetful(Searcher):
+    """A searcher whose record makes another one."""
+
+    def suggest(self, history, number):
+        return {}
+
+    def to_json(self):
+        return {"name": "random", "repeats": False}
+
+
+def test_a_searcher_that_cannot_be_made_again_is_refused():
+    with pytest.raises(TypeError, match="cannot be made again from its to_json"):
+        make(searcher=Forgetful())
+
+
+def test_a_study_that_never_began_says_so():
+    with pytest.raises(WorkspaceError, match="has no events yet"):
+        StudyState.replay([])
 
 
 def test_an_objective_needs_a_name():

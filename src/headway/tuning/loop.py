@@ -188,6 +188,8 @@ class _Run:
         values = {name: as_number(value) for name, value in report.values.items()}
         more: dict[str, Any] = {} if report.wall_s is None else {"wall_s": report.wall_s}
         if report.kind == "reported":
+            if not values:
+                return
             self._record("reported", number=trial.number, attempt=trial.attempt, values=values, step=report.step)
             self._judge(trial.number, values)
         elif report.kind == "ended":

@@ -5,7 +5,7 @@ In: the caller's arguments. Out: a checked `StudySpec` for `headway.tuning.study
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, final
 
 from headway.records import Record, plain
@@ -72,7 +72,9 @@ def specify(
     clash = sorted(set(space.domains) & set((settings or {}).get("hyperparameters") or {}))
     if clash:
         raise ValueError(f"{clash[0]!r} is in the space and in hyperparameters; leave it in one of them")
-    searcher = open_searcher(searcher)
+    searcher, scheduler = open_searcher(searcher), open_scheduler(scheduler)
+    for given, again in ((searcher, open_searcher), (scheduler, open_scheduler)):
+        _check_record(given, again)
     check_trials(searcher, space, trials=trials)
     return StudySpec(
         name=name,
@@ -83,7 +85,7 @@ def specify(
         retries=retries,
         seed=seed,
         searcher=searcher.to_json(),
-        scheduler=open_scheduler(scheduler).to_json(),
+        scheduler=scheduler.to_json(),
         settings=plain(dict(settings or {})),
     )
 
@@ -113,6 +115,17 @@ def differences(old: StudySpec, new: StudySpec) -> list[str]:
         prefix = "" if field == "settings" else field
         found += _compare(prefix, plain(getattr(old, field)), plain(getattr(new, field)))
     return found
+
+
+def _check_record(given: Searcher | Scheduler, make: Callable[[dict[str, Any]], Searcher | Scheduler]) -> None:
+    """A study goes on after a crash only if what it was given can be made again from what is recorded."""
+    record = given.to_json()
+    again = make(record)
+    if type(again) is not type(given) or again.to_json() != record:
+        raise TypeError(
+            f"{given!r} cannot be made again from its to_json(), {record!r}; its name must be 'package.module:Class' "
+            "and the rest the arguments of the class"
+        )
 
 
 def _check_whole(what: str, value: Any, *, least: int | None) -> None:

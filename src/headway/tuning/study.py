@@ -108,7 +108,9 @@ class StudyState:
             WorkspaceError: they do not begin with `created`, or an event cannot follow the ones before it.
         """
         iterator = iter(events)
-        kind, body = next(iterator, ("nothing", {}))
+        kind, body = next(iterator, ("", {}))
+        if not kind:
+            raise WorkspaceError("this study has no events yet: it was stopped before it began; start it again")
         if kind != "created":
             raise WorkspaceError(f"a study's events begin with 'created', got {kind!r}")
         try:
