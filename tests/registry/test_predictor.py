@@ -1,10 +1,11 @@
 from __future__ import annotations
 
-import os
+import json
 import shutil
 import subprocess
 import sys
 import textwrap
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from scored import DIGIT_LABELS, digits, png, save_in_job, store_evaluation
 from sklearn.linear_model import LogisticRegression
 
 from headway.errors import DataChangedError, ProgramError, WorkspaceError
+from headway.evaluation.evaluation import Evaluation
 from headway.jobs.code import snapshot
 from headway.jobs.program import Function
 from headway.models.code_path import project_code
@@ -44,17 +46,54 @@ PREPARE = """
 """
 
 
-@pytest.fixture
-def desk(tmp_path):
-    """A workspace with 120 digits as PNG files, and a project that prepares them."""
-    made = Desk(tmp_path)
+def make_desk(folder: Path) -> Desk:
+    """A workspace with 100 digits as PNG files, and a project that prepares them."""
+    made = Desk(folder)
     images, target = digits()
-    made.write({f"{target[n]}/digit {n:03d}.png": png(images[n]) for n in range(120)})
-    project = tmp_path / "project"
+    made.write({f"{target[n]}/digit {n:03d}.png": png(images[n]) for n in range(100)})
+    project = folder / "project"
     project.mkdir()
     (project / "prepare.py").write_text(textwrap.dedent(PREPARE))
     (project / "shades.py").write_text("def darken(values):\n    return 255 - values\n")
     return made
+
+
+@pytest.fixture
+def desk(tmp_path):
+    return make_desk(tmp_path)
+
+
+@dataclass(frozen=True)
+class Made:
+    """A workspace with a registered model of the digits, to be used up by a test."""
+
+    root: Path
+    folder: Path
+    keys: list[str]
+    evaluation: Evaluation
+
+    def predictor(self) -> Predictor:
+        return Predictor(self.folder)
+
+    def file(self, number: int) -> Path:
+        return self.root / "source" / self.keys[number]
+
+
+@pytest.fixture(scope="module", params=["to_array", "to_array_of_many"])
+def either(request, tmp_path_factory):
+    return registered(make_desk(tmp_path_factory.mktemp("made")), request.param)
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory):
+    return registered(make_desk(tmp_path_factory.mktemp("made")))
+
+
+@pytest.fixture
+def made(template, tmp_path):
+    shutil.copytree(template.root, tmp_path / "copy")
+    folder = tmp_path / "copy" / template.folder.relative_to(template.root)
+    return replace(template, root=tmp_path / "copy", folder=folder)
 
 
 def transform_of(desk: Desk, name: str, *, job: str = "process-small-1") -> Transform:
@@ -79,36 +118,39 @@ def processed(desk: Desk, transform: Transform):
         )
 
 
-def registered(desk: Desk, name: str = "to_array", *, model=None):
-    """A model of the digits, registered with its transform: (version, dataset, ledger)."""
+def registered(desk: Desk, name: str = "to_array") -> Made:
+    """A model of the digits, trained on what workers made, evaluated and registered with its transform."""
     transform = transform_of(desk, name)
     opened = processed(desk, transform)
     rows, codes = opened.channel("train").arrays()
-    model = model or LogisticRegression(max_iter=400).fit(np.asarray(rows).reshape(len(rows), -1), codes)
+    model = LogisticRegression(max_iter=400).fit(np.asarray(rows).reshape(len(rows), -1), codes)
     labels = opened.dataset.labels
     folder = save_in_job(desk.files, model, job="train-digits-1", labels=labels)
-    ledger = Ledger.open(desk.files.local("ledger.sqlite"))
-    evaluation = store_evaluation(
-        desk.files, ledger, opened.root, desk.files.local(folder), name="digits", model_ref="train-digits-1"
-    )
-    version = register(
-        desk.files, ledger, "digits", model_folder=folder, evaluation=evaluation,
-        bundle=Bundle(labels=labels, transform=transform),
-    )  # fmt: skip
-    return version, opened, evaluation
-
-
-@pytest.mark.parametrize("name", ["to_array", "to_array_of_many"])
-def test_raw_files_are_predicted_as_the_evaluation_predicted_their_rows(name, desk):
-    version, opened, evaluation = registered(desk, name)
-    predictor = Predictor(version.path(desk.files))
+    with Ledger.open(desk.files.local("ledger.sqlite")) as ledger:
+        evaluation = store_evaluation(
+            desk.files, ledger, opened.root, desk.files.local(folder), name="digits", model_ref="train-digits-1"
+        )
+        version = register(
+            desk.files,
+            ledger,
+            "digits",
+            model_folder=folder,
+            evaluation=evaluation,
+            bundle=Bundle(labels=labels, transform=transform),
+        )
     keys = opened.channel("test", allow_test=True).keys()
-    found = {str(one.key): one for one in predictor.predict_files([desk.source / key for key in keys])}
-    assert len(found) == len(keys)
-    samples = [sample for sample in evaluation.samples if sample.channel == "test"]
+    return Made(root=desk.folder, folder=version.path(desk.files), keys=keys, evaluation=evaluation)
+
+
+def test_raw_files_are_predicted_as_the_evaluation_predicted_their_rows(either):
+    found = {
+        str(one.key): one for one in either.predictor().predict_files([either.root / "source" / k for k in either.keys])
+    }
+    assert len(found) == len(either.keys)
+    samples = [sample for sample in either.evaluation.samples if sample.channel == "test"]
     assert len(samples) > 10
     for sample in samples:
-        prediction = found[str(desk.source / sample.key)]
+        prediction = found[str(either.root / "source" / sample.key)]
         assert prediction.label == sample.predicted
         assert prediction.probability == pytest.approx(sample.probability, rel=1e-6)
         assert sum(prediction.probabilities.values()) == pytest.approx(1)
@@ -118,16 +160,12 @@ def test_raw_files_are_predicted_as_the_evaluation_predicted_their_rows(name, de
 
 
 @pytest.mark.slow
-def test_a_copied_workspace_predicts_from_another_folder_with_the_project_gone(desk, tmp_path):
-    version, opened, _ = registered(desk)
-    key = opened.channel("test", allow_test=True).keys()[0]
-    before = Predictor(version.path(desk.files)).predict_file(desk.source / key)
+def test_a_copied_workspace_predicts_from_another_folder_with_the_project_gone(made, tmp_path):
+    before = made.predictor().predict_file(made.file(0))
     elsewhere = tmp_path / "elsewhere"
-    shutil.copytree(desk.files.local("models"), elsewhere / "models")
-    picture = elsewhere / "a picture.png"
-    shutil.copy(desk.source / key, picture)
-    for gone in ("project", "ws"):
-        shutil.rmtree(desk.folder / gone)
+    shutil.copytree(made.root / "ws" / "models", elsewhere / "models")
+    shutil.copy(made.file(0), elsewhere / "a picture.png")
+    shutil.rmtree(made.root)
     program = """
         import sys
         from headway.registry.predictor import Predictor
@@ -135,36 +173,30 @@ def test_a_copied_workspace_predicts_from_another_folder_with_the_project_gone(d
         found = predictor.predict_file(sys.argv[2])
         print(found.label, f"{found.probability:.9f}", predictor.verify_golden())
     """
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(program), "models/digits/1", "a picture.png"],
-        cwd=elsewhere, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    command = [sys.executable, "-c", textwrap.dedent(program), "models/digits/1", "a picture.png"]
+    done = subprocess.run(command, cwd=elsewhere, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == [before.label, f"{before.probability:.9f}", "[]"]
     assert not list(elsewhere.rglob("__pycache__"))
 
 
-def test_golden_predictions_tell_a_changed_model(desk):
-    version, _, _ = registered(desk)
-    folder = version.path(desk.files)
-    assert verify_golden(folder) == []
-    stored = (folder / "golden" / "golden.json").read_text()
-    label = Predictor(folder).version.labels
-    wrong = stored.replace('"label": "1"', '"label": "2"') if '"label": "1"' in stored else stored.replace("0.9", "0.8")
-    os.unlink(folder / "golden" / "golden.json")
-    (folder / "golden" / "golden.json").write_text(wrong)
-    found = verify_golden(folder)
-    assert found
-    assert "then," in found[0]
-    assert label == DIGIT_LABELS
-    (folder / "golden" / "golden.npz").write_bytes(b"damaged")
+def test_golden_predictions_tell_a_changed_model(made):
+    golden = made.folder / "golden"
+    assert verify_golden(made.folder) == []
+    rows = json.loads((golden / "golden.json").read_text())
+    rows["rows"][0]["label"] = next(label for label in DIGIT_LABELS if label != rows["rows"][0]["label"])
+    rows["rows"][1]["probability"] *= 0.99
+    (golden / "golden.json").write_text(json.dumps(rows))
+    found = verify_golden(made.folder)
+    assert len(found) == 2
+    assert found[0].startswith(rows["rows"][0]["key"])
+    (golden / "golden.npz").write_bytes(b"damaged")
     with pytest.raises(DataChangedError, match="cannot read the golden predictions"):
-        verify_golden(folder)
+        verify_golden(made.folder)
 
 
-def test_a_file_that_the_transform_cannot_take_is_named(desk, tmp_path):
-    version, _, _ = registered(desk)
-    predictor = Predictor(version.path(desk.files))
+def test_a_file_that_the_transform_cannot_take_is_named(made, tmp_path):
+    predictor = made.predictor()
     bad = tmp_path / "no picture.txt"
     bad.write_text("words")
     with pytest.raises(
@@ -176,6 +208,21 @@ def test_a_file_that_the_transform_cannot_take_is_named(desk, tmp_path):
     assert predictor.predict_files([]) == []
 
 
+def test_the_transform_is_the_one_of_its_time(made):
+    """The project changes after registering; the registered version still predicts with what it was trained with."""
+    before = made.predictor().predict_file(made.file(0))
+    (made.root / "project" / "shades.py").write_text("def darken(values):\n    return values * 0\n")
+    sys.path.insert(0, str(made.root / "project"))
+    try:
+        import shades
+
+        assert made.predictor().predict_file(made.file(0)) == before
+        assert sys.modules["shades"] is shades
+    finally:
+        sys.path.remove(str(made.root / "project"))
+        sys.modules.pop("shades", None)
+
+
 def test_a_file_that_the_transform_leaves_out_is_named(desk):
     transform = transform_of(desk, "picky", job="process-picky-1")
     folder = save_in_job(desk.files, Adds(1), job="train-a-1")
@@ -184,23 +231,6 @@ def test_a_file_that_the_transform_leaves_out_is_named(desk):
     picture = next(desk.source.rglob("*.png"))
     with pytest.raises(ProgramError, match="the transform prepare:picky leaves out"):
         Predictor(version.path(desk.files)).predict_file(picture)
-
-
-def test_the_transform_is_the_one_of_its_time(desk):
-    """The project changes after registering; the registered version still predicts with what it was trained with."""
-    version, opened, _ = registered(desk)
-    key = opened.channel("test", allow_test=True).keys()[0]
-    before = Predictor(version.path(desk.files)).predict_file(desk.source / key)
-    (desk.folder / "project" / "shades.py").write_text("def darken(values):\n    return values * 0\n")
-    sys.path.insert(0, str(desk.folder / "project"))
-    try:
-        import shades
-
-        assert Predictor(version.path(desk.files)).predict_file(desk.source / key) == before
-        assert sys.modules["shades"] is shades
-    finally:
-        sys.path.remove(str(desk.folder / "project"))
-        sys.modules.pop("shades", None)
 
 
 def test_without_a_transform_rows_are_predicted_and_files_refused(desk):

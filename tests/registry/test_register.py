@@ -257,7 +257,7 @@ def test_eight_processes_at_once_get_versions_without_gaps(workspace, tmp_path):
 def test_killed_while_registering_and_started_again_there_is_one_whole_version(workspace, tmp_path, evidence, scale):
     files, ledger = workspace
     rng = random.Random(11)
-    kills = scale(200)
+    kills = scale(100)
     cut_short = 0
     for number in range(kills):
         folder = save_in_job(files, Adds(number, padding=3_000_000), job=f"train-k-{number + 1}")
