@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 
 import pytest
 
@@ -268,3 +270,40 @@ def test_unknown_names_list_the_known_ones(shop, capsys):
     assert "did you mean 'tune-strength-1'" in shop(capsys, "show", "tune-strengt-1", code=2)
     assert "no manifest named 'photos'" in shop(capsys, "manifest", "show", "photos", code=2)
     assert "known: numbers" in shop(capsys, "model", "show", "shoes", code=2)
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        ("show tune-s", {"tune-strength-1"}),
+        ("logs proc", {"process-arrays-1"}),
+        ("model show num", {"numbers"}),
+        ("manifest show ", {"numbers", "manifest-numbers-1"}),
+        ("study show str", {"strength"}),
+        ("evaluate strength arr", {"arrays"}),
+    ],
+)
+def test_the_tab_key_offers_what_there_is(shop, words, offered):
+    given = f"headway {words}"
+    environment = {
+        **os.environ,
+        "_HEADWAY_COMPLETE": "complete_bash",
+        "COMP_WORDS": given,
+        "COMP_CWORD": str(len(given.split()) - (not given.endswith(" "))),
+    }
+    command = [sys.executable, "-m", "headway"]
+    done = subprocess.run(command, cwd=shop.folder, env=environment, capture_output=True, text=True, check=False)
+    assert set(done.stdout.split()) == offered, done.stderr
+
+
+def test_the_tab_key_is_silent_where_there_is_no_workspace(tmp_path):
+    environment = {
+        **os.environ,
+        "_HEADWAY_COMPLETE": "complete_bash",
+        "COMP_WORDS": "headway show x",
+        "COMP_CWORD": "2",
+    }
+    command = [sys.executable, "-m", "headway"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert (done.stdout.strip(), done.stderr) == ("", "")
+    assert list(tmp_path.iterdir()) == []
