@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from headway.errors import DataChangedError
 from headway.processing.plan import ShardPlan
@@ -86,7 +88,7 @@ def write_listings(
     spans: dict[tuple[str, int], tuple[Path, list[bytes]]] = {}
     for channel in plan.channel_names:
         for shard in range(plan.num_shards):
-            lines = _lines(table.take(plan.rows(channel, shard)))
+            lines = _lines(table, plan.rows(channel, shard))
             path = folder / f"{channel}-{shard:05d}.jsonl"
             path.write_bytes(b"".join(lines))
             spans[channel, shard] = path, lines
@@ -119,15 +121,30 @@ def part_path(payload: Mapping[str, Any]) -> str:
     return f"attempts/{payload['attempt']}/{name}"
 
 
-def _lines(rows: Any) -> list[bytes]:
+def _lines(table: Any, rows: NDArray[np.int64]) -> list[bytes]:
+    """The rows as JSON lines. Columns are taken apart as buffers: Arrow itself would load pandas where it is installed."""
+    from headway.manifests.columns import numbers, take, texts
+
     encode = msgspec.json.Encoder().encode
-    kinds = {"code": "int64", "size_bytes": "int64", "mtime_ns": "int64", "inode": "uint64", "digest": "string"}
-    empty: dict[str, Any] = {"code": -1, "inode": 0, "digest": ""}
-    columns = [rows.column("key").to_pylist(), rows.column("label").to_pylist()]
-    for name, kind in kinds.items():
-        column = rows.column(name).cast(kind)
-        columns.append((column.fill_null(empty[name]) if name in empty else column).to_pylist())
+    labels = table.column("label").combine_chunks()
+    names = [*labels.dictionary.to_pylist(), None]
+    label_of = _filled(labels.indices, len(names) - 1)[rows]
+    codes = _filled(table.column("code"), -1)[rows]
+    columns = [
+        texts(take(texts(table.column("key")), rows)).to_pylist(),
+        [names[number] for number in label_of.tolist()],
+        codes.tolist(),
+        *(numbers(table.column(name))[rows].tolist() for name in ("size_bytes", "mtime_ns", "inode")),
+        texts(take(texts(table.column("digest")), rows)).to_pylist(),
+    ]
     return [encode(values) + b"\n" for values in zip(*columns, strict=True)]
+
+
+def _filled(column: Any, value: int) -> NDArray[np.int64]:
+    """An Arrow column of numbers with its nulls filled."""
+    from headway.manifests.columns import numbers, without_nulls
+
+    return numbers(without_nulls(column, value)).astype(np.int64)
 
 
 def _payloads(

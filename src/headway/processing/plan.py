@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, final
 import numpy as np
 from numpy.typing import NDArray
 
+from headway.manifests.split import CHANNELS
 from headway.records import Record
 from headway.sharding.assignment import Rows, Shards, assign
 
@@ -96,7 +97,7 @@ def plan(
     ranks: int = 1,
     algorithm: str | Callable[[Rows, int], Shards] = "by_key",
     part_rows: int = PART_ROWS,
-    channels: tuple[str, ...] = ("train", "validation", "test"),
+    channels: tuple[str, ...] = CHANNELS,
 ) -> ShardPlan:
     """The shards and parts of all channels.
 
@@ -118,9 +119,10 @@ def plan(
     if num_shards < 1:
         raise ValueError(f"num_shards must be at least 1, got {num_shards!r}")
     by_key = _sorted_by_key(table)
+    channel_of = _channels_of(table)[by_key]
     rows: dict[tuple[str, int], NDArray[np.int64]] = {}
     for channel in channels:
-        chosen = by_key[_is_in(table, channel)[by_key]]
+        chosen = by_key[channel_of == CHANNELS.index(channel)]
         shards = assign(_columns(table, chosen), num_shards=num_shards, algorithm=algorithm)
         grouped = np.argsort(shards, kind="stable")
         edges = np.searchsorted(shards[grouped], np.arange(num_shards + 1))
@@ -137,22 +139,27 @@ def _cuts(num_rows: int, part_rows: int) -> list[tuple[int, int]]:
 
 
 def _sorted_by_key(table: Any) -> NDArray[np.int64]:
+    """Numbers of the rows in the order of their keys; a manifest's table is in that order already."""
     import pyarrow.compute as pc
 
-    return np.asarray(pc.sort_indices(table.column("key")).to_numpy(), dtype=np.int64)
+    from headway.manifests.columns import is_sorted, numbers, texts
+
+    keys = texts(table.column("key"))
+    if is_sorted(keys):
+        return np.arange(len(keys), dtype=np.int64)
+    return numbers(pc.sort_indices(keys)).astype(np.int64)
 
 
-def _is_in(table: Any, channel: str) -> NDArray[np.bool_]:
-    import pyarrow.compute as pc
+def _channels_of(table: Any) -> NDArray[np.int8]:
+    """The place of each row's channel in CHANNELS; -1 for rows without one."""
+    from headway.manifests.columns import channel_codes
 
-    found = pc.equal(table.column("channel").cast("string"), channel).fill_null(False)
-    return np.asarray(found.to_numpy(zero_copy_only=False), dtype=np.bool_)
+    return channel_codes(table.column("channel"))
 
 
 def _columns(table: Any, chosen: NDArray[np.int64]) -> Rows:
-    from headway.manifests.columns import texts
+    from headway.manifests.columns import numbers, take, texts
     from headway.manifests.keyhash import hash_column
 
-    keys = texts(table.column("key").take(chosen))
-    sizes = table.column("size_bytes").take(chosen).fill_null(0)
-    return Rows(hashes=hash_column(keys), sizes=sizes.to_numpy(zero_copy_only=False).astype(np.int64))
+    keys = texts(take(texts(table.column("key")), chosen))
+    return Rows(hashes=hash_column(keys), sizes=numbers(table.column("size_bytes"))[chosen].astype(np.int64))
