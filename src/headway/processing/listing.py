@@ -122,7 +122,7 @@ def part_path(payload: Mapping[str, Any]) -> str:
 
 
 def _lines(table: Any, rows: NDArray[np.int64]) -> list[bytes]:
-    """The rows as JSON lines. Columns are taken apart as buffers: Arrow itself would load pandas where it is installed."""
+    """The rows as JSON lines. Columns are read as buffers: Arrow itself would load pandas where it is installed."""
     from headway.manifests.columns import numbers, take, texts
 
     encode = msgspec.json.Encoder().encode
