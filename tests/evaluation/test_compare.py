@@ -69,15 +69,15 @@ def test_the_same_seed_gives_the_same_interval_and_the_order_of_rows_does_not_co
 
 
 def test_the_interval_covers_the_true_difference_about_as_often_as_it_says():
-    """Known error rates, 100 drawn data sets: a 95 % interval misses about 5 times."""
+    """Known error rates, 60 drawn data sets: a 95 % interval misses about 3 times."""
     rng = np.random.default_rng(3)
     missed = 0
-    for _ in range(100):
+    for _ in range(60):
         true = rng.integers(0, 3, 300)
         one, two = (made(noisy(rng, true, share), true, id="evaluate-x-1") for share in (0.15, 0.25))
         found = against(one, two, resamples=200)
         missed += not found.low <= 0.10 <= found.high
-    assert 1 <= missed <= 13
+    assert 1 <= missed <= 9
 
 
 @pytest.mark.parametrize("metric", ["test:f1_macro", "test:log_loss"])
@@ -90,11 +90,11 @@ def test_other_metrics_get_an_interval_too(metric):
         sure = np.full((400, 3), 0.1)
         sure[np.arange(400), predicted] = 0.8
         tables.append(made(predicted, true, id=f"evaluate-{share}-1", sure=sure))
-    found = against(*tables, metric=metric, resamples=100)
+    found = against(*tables, metric=metric, resamples=40)
     assert found.verdict == "better"
     assert found.low < found.difference < found.high
     assert found.p_value is None
-    assert against(*reversed(tables), metric=metric, resamples=100).verdict == "worse"
+    assert against(*reversed(tables), metric=metric, resamples=40).verdict == "worse"
 
 
 def test_numbers_are_compared_by_their_errors():
@@ -142,7 +142,7 @@ def test_a_metric_that_was_not_computed_is_named():
         against(one, one, metric="test:r2")
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2), st.integers(0, 2)), min_size=1, max_size=40))
 def test_the_interval_holds_the_difference_and_turns_with_the_sides(rows):
     true, ours, theirs = (np.array(column) for column in zip(*rows, strict=True))

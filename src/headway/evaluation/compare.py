@@ -115,7 +115,7 @@ def compare(
     values = candidate.metric(name), champion.metric(name)
     channel, _, short = name.rpartition(":")
     ours, theirs = _paired((predictions, champion_predictions), channel, candidate, champion)
-    count = max(100, min(resamples, _MAX_DRAWS // max(1, ours.num_rows)))
+    count = min(resamples, max(100, _MAX_DRAWS // max(1, ours.num_rows)))
     if short not in ("accuracy", "log_loss"):
         count = min(count, _SLOW_RESAMPLES)
     low, high = _interval(short, ours, theirs, candidate, champion, count=count, seed=seed)
