@@ -79,7 +79,9 @@ def _check_schema(files: Any, *, create: bool) -> None:
 
     try:
         schema = decode(files.read("workspace.json"), dict, where=files.url_of("workspace.json")).get("schema", 0)
-    except FileNotFoundError:
+    except OSError as error:
+        if not isinstance(error, FileNotFoundError):
+            raise WorkspaceError(f"cannot read a workspace at {files.url}: {error}") from error
         if not create:
             raise WorkspaceError(
                 f"there is no workspace at {files.url}; make one with headway.open({files.url!r}), or name another: "

@@ -81,6 +81,10 @@ class Drive:
                     continue
                 if result is not None:
                     return result
+        except StoppedError:
+            if self._interrupts:
+                raise KeyboardInterrupt from None
+            raise
         except FencedError:
             if self._handle is not None:
                 self._engine.stop(self._handle, grace_s=0)
@@ -127,8 +131,6 @@ class Drive:
             case life.Stopped():
                 self._append("stopped", {})
                 stopping.clear(self._session.files, self._spec.id)
-                if self._interrupts:
-                    raise KeyboardInterrupt
                 raise StoppedError(f"{self._spec.id} was stopped on request; the same call goes on with it")
         return None
 

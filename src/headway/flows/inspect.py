@@ -13,14 +13,16 @@ from headway.execution.session import Session
 from headway.jobs.folder import JobFolder
 from headway.lineage import graph
 from headway.records import decode, plain
+from headway.registry.lookup import resolve
 from headway.stores import commit
 from headway.stores.ledger import Entry
 
+MODEL = "model"
 JOB_KINDS = ("process", "train", "tune", "trial", "evaluate", "predict")
 
 
 def find(session: Session, text: str, *, kinds: tuple[str, ...] | None = None) -> Entry:
-    """The catalogue entry that people mean by an id, by `name@version`, or by a name alone (the newest).
+    """The catalogue entry that people mean by an id, `name@version`, `name@alias`, or a name alone (the newest).
 
     Raises:
         NotFoundError: lists what there is.
@@ -34,6 +36,10 @@ def find(session: Session, text: str, *, kinds: tuple[str, ...] | None = None) -
     same = same or [e for e in entries if f"{e.kind}-{e.name}" == name]
     if same:
         return max(same, key=lambda e: (e.created_at, e.version))
+    if version and (kinds is None or MODEL in kinds) and any(e.kind == MODEL for e in entries):
+        found = session.ledger.by_id(resolve(session.files, session.ledger, text).id)
+        if found is not None:
+            return found
     what = "job" if kinds == JOB_KINDS else kinds[0] if kinds and len(kinds) == 1 else "thing"
     raise NotFoundError(what, text, [e.id for e in entries])
 

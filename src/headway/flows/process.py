@@ -195,7 +195,7 @@ class _Work:
         ]
         if not outcome.errors and len(failed) <= self._max_failed:
             return
-        changed = next((e for e in errors if e.get("type") == "DataChangedError"), None)
+        changed = next((e for e in errors if str(e.get("type")).endswith("DataChangedError")), None)
         if changed is not None:
             raise DataChangedError(str(changed["message"]))
         first = errors[0]

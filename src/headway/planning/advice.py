@@ -37,8 +37,8 @@ def too_many_workers(
     """
     said = []
     if num_items is not None and workers > num_items:
-        idle = workers - num_items
-        said.append(f"{workers} workers for {num_items} items: {idle} of them have nothing to do")
+        items = "1 item" if num_items == 1 else f"{num_items} items"
+        said.append(f"{workers} workers for {items}: {workers - num_items} would have nothing to do")
     work_s = _work_s(num_items, size_bytes, item_s)
     if work_s is None or workers == 1:
         return said

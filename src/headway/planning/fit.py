@@ -11,6 +11,7 @@ from typing import Protocol
 
 from headway.errors import CapabilityError
 from headway.jobs.spec import Resources
+from headway.planning.advice import too_many_workers
 from headway.planning.usage import size
 
 
@@ -118,9 +119,7 @@ def _too_much(
 def _warnings(
     capabilities: CapabilitiesLike, resources: Resources, workers: int, coupled: bool, num_items: int | None
 ) -> list[str]:
-    said = []
-    if num_items is not None and workers > num_items:
-        said.append(f"{workers} workers for {num_items} items: {workers - num_items} of them have nothing to do")
+    said = too_many_workers(workers=workers, num_items=num_items)
     if coupled:
         return said
     places = [there // asked for _, asked, there, _ in _amounts(capabilities, resources) if there is not None and asked]

@@ -15,7 +15,7 @@ from sqlalchemy import make_url
 from headway.errors import MissingExtraError, WorkspaceError
 from headway.stores import _migrate
 from headway.stores._database import Cursor, Database, T, Work
-from headway.stores._schema import Statements
+from headway.stores._schema import statements_for
 
 RECONNECT_S = 30.0
 """How long a driver waits for a server that drops its connections, as in a restart."""
@@ -41,7 +41,7 @@ class PostgresDatabase(Database):
         self._arguments = self.dialect.create_connect_args(parsed)
         self._idle: list[Any] = []
         self._closed = self._was_connected = False
-        self.statements = Statements(self.dialect)
+        self.statements = statements_for(self.dialect)
         super().__init__()
 
     def write(self, work: Work[T], *, key: str = "", done: Work[T | None] | None = None) -> T:

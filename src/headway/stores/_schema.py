@@ -106,6 +106,16 @@ def creation(dialect: Dialect) -> list[str]:
     ]
 
 
+def statements_for(dialect: Dialect) -> Statements:
+    """The statements for a database; compiled once in a process."""
+    if dialect.name not in _compiled:
+        _compiled[dialect.name] = Statements(dialect)
+    return _compiled[dialect.name]
+
+
+_compiled: dict[str, Statements] = {}
+
+
 @final
 class Statements:
     """Every statement as SQL text with named parameters, in the paramstyle of one database."""

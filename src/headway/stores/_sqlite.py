@@ -25,7 +25,7 @@ from headway.errors import WorkspaceError
 from headway.stores import _migrate
 from headway.stores._database import Cursor, Database, T, Work
 from headway.stores._mounts import network_kind
-from headway.stores._schema import Statements
+from headway.stores._schema import statements_for
 
 LOCK_TIMEOUT_S = 60.0
 BUSY_TIMEOUT_S = 10.0
@@ -52,7 +52,7 @@ class SqliteDatabase(Database):
         self._copy: tempfile.TemporaryDirectory[str] | None = None
         self._wal_limit = WAL_BYTES
         self.dialect = sqlite.dialect(paramstyle="named")
-        self.statements = Statements(self.dialect)
+        self.statements = statements_for(self.dialect)
         super().__init__()
 
     def write(self, work: Work[T], *, key: str = "", done: Work[T | None] | None = None) -> T:
