@@ -601,3 +601,24 @@ def test_what_a_file_does_counts_and_how_it_is_written_does_not(project: Path) -
     assert digest_program("a:f").digest == before
     write(project, {"b.py": "def g(x):\n  return x + 2\n"})
     assert digest_program("a:f").digest != before
+
+
+def test_what_is_imported_travels_although_its_folder_would_be_left_out(project: Path, tmp_path: Path) -> None:
+    write(project, {"train.py": "import dist.made\n", "dist/made.py": "", "dist/other.py": "", "build/x.py": ""})
+    snapshot(Script("train.py"), tmp_path / "code")
+    assert files_in(tmp_path / "code") == {"train.py", "dist/made.py"}
+    write(
+        project,
+        {"lib/__init__.py": "", "lib/run.py": "from .build import made as f\n", "lib/build/made.py": ""},
+    )
+    snapshot("lib.run:f", tmp_path / "code")
+    assert files_in(tmp_path / "code") == {"lib/__init__.py", "lib/run.py", "lib/build/made.py"}
+
+
+def test_a_folder_full_of_data_is_worth_a_word(project: Path) -> None:
+    write(project, {"train.py": "", "photos/cat.raw": ""})
+    os.truncate(project / "photos/cat.raw", 21_000_000)
+    [warning] = digest_program(Script("train.py")).warnings
+    assert "2 files, 21 MB" in warning
+    assert "'photos' 21 MB" in warning
+    assert ".headwayignore" in warning

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from headway.errors import NewerSchemaError, WorkspaceError
+from headway.errors import NotFoundError
 from headway.jobs.canonical import digest_source
 from headway.jobs.snapshot import FileRecord, Snapshot
 from headway.lineage.trace import Change, Trace, changed, fill_in, merge
@@ -163,11 +163,20 @@ def test_traces_are_merged() -> None:
     assert missing.whole
 
 
-def test_damaged_and_newer_traces_are_errors(tmp_path: Path) -> None:
+def test_damaged_traces_and_snapshots_never_let_a_result_stand(tmp_path: Path) -> None:
     path = tmp_path / "trace.json"
-    path.write_text('{"schema": 2}')
-    with pytest.raises(NewerSchemaError, match="trace.json"):
-        Trace.read(path)
-    path.write_text('{"modules": [')
-    with pytest.raises(WorkspaceError, match="trace.json"):
-        Trace.read(path)
+    for text in ('{"schema": 99}', '{"modules": [', "", "[]"):
+        path.write_text(text)
+        assert Trace.read(path).whole
+    assert changed(TRACE, tmp_path, pack(TEXTS)) == [Change(path=".", what="unknown")]
+    (tmp_path / "snapshot.json").write_text('{"kind": "func')
+    assert changed(TRACE, tmp_path, pack(TEXTS)) == [Change(path=".", what="unknown")]
+    with pytest.raises(NotFoundError):
+        changed(TRACE, pack(TEXTS), tmp_path / "nothing")
+
+
+def test_a_program_that_finds_modules_by_itself_may_find_a_new_one() -> None:
+    texts = TEXTS | {"b.py": "import pkgutil\n" + TEXTS["b.py"]}
+    assert changed(TRACE, pack(texts), pack(texts | {"plugins/new.py": ""})) == [
+        Change(path="plugins/new.py", what="added")
+    ]

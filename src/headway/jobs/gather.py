@@ -127,13 +127,18 @@ class Gather:
 
     def _ship(self, module: Module) -> None:
         """Put the module's file, or the whole package that it belongs to, among the files."""
-        if module.path is None or (self._tree and os.path.realpath(module.path).startswith(self._tree)):
+        if module.path is None:
+            return
+        if self._tree and os.path.realpath(module.path).startswith(self._tree):
+            # There already, unless its folder is left out as build output or the like: what is imported always travels.
+            self.files[self._place(module)] = module.path
             return
         parts = module.name.split(".")
         for end in range(1, len(parts) + 1):
             above = self._finder.find(".".join(parts[:end]))
             if above is not None and above.is_package and above.path is not None and above.kind == "local":
                 self._ship_package(above)
+                self.files.setdefault(self._place(module), module.path)
                 return
         if module.path.stat().st_size > LARGEST_FILE_BYTES:
             raise ProgramError(f"cannot pack {module.path}: more than {LARGEST_FILE_BYTES / 1e6:.0f} MB")

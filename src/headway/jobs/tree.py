@@ -20,6 +20,8 @@ IGNORE_FILE = ".headwayignore"
 LARGEST_FILE_BYTES = 50_000_000
 LARGEST_TREE_BYTES = 500_000_000
 MOST_FILES = 20_000
+WORTH_A_WORD_BYTES = 20_000_000
+WORTH_A_WORD_FILES = 1_000
 
 _TOOLS = frozenset(
     {".git", ".hg", ".svn", ".bzr", "CVS", ".jj", "__pycache__", ".venv", "venv", ".tox", ".nox", ".mypy_cache",
@@ -58,6 +60,11 @@ class Tree:
         """
         self._ignored = _patterns(self.root / IGNORE_FILE)
         yield from self._folder(self.root, "", (os.path.realpath(self.root),))
+        if self._size_bytes > WORTH_A_WORD_BYTES or self._num_files > WORTH_A_WORD_FILES:
+            self.warnings.append(
+                f"{self._num_files} files, {_mb(self._size_bytes)}, are packed from {self.root.name or self.root} with "
+                f"every job (most in {self._largest()}); name what is no code in {IGNORE_FILE}"
+            )
 
     def _folder(self, folder: Path, prefix: str, above: tuple[str, ...]) -> Iterator[tuple[str, Path]]:
         try:
@@ -143,12 +150,14 @@ class Tree:
         self._num_files += 1
         self._size_bytes += size
         if self._size_bytes > LARGEST_TREE_BYTES or self._num_files > MOST_FILES:
-            largest = sorted(self._by_top.items(), key=lambda item: -item[1])[:3]
-            shown = ", ".join(f"{name!r} {_mb(size)}" for name, size in largest)
             raise ProgramError(
                 f"cannot pack {self.root}: more than {_mb(LARGEST_TREE_BYTES)} or {MOST_FILES} files (largest so far: "
-                f"{shown}); give a smaller source_dir, or name what is no code in {IGNORE_FILE}"
+                f"{self._largest()}); give a smaller source_dir, or name what is no code in {IGNORE_FILE}"
             )
+
+    def _largest(self) -> str:
+        largest = sorted(self._by_top.items(), key=lambda item: (-item[1], item[0]))[:3]
+        return ", ".join(f"{name!r} {_mb(size)}" for name, size in largest)
 
 
 def is_workspace(folder: Path) -> bool:

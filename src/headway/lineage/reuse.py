@@ -11,7 +11,7 @@ from typing import Any
 from headway.jobs.canonical import MODULE
 from headway.jobs.environment import differences
 from headway.jobs.spec import InputRef, JobSpec
-from headway.lineage.trace import Change
+from headway.lineage.trace import EVERYTHING, Change
 
 MOST_PACKAGES = 10
 LONGEST_VALUE = 80
@@ -37,6 +37,8 @@ def explain(old: JobSpec, new: JobSpec, changes: Iterable[Change]) -> list[str]:
 
 def say(change: Change) -> str:
     """One change as a sentence: `function prepare.to_array in prepare.py changed`."""
+    if change.path == EVERYTHING:
+        return "the code that was packed then cannot be read any more"
     match change.what:
         case "added":
             return f"{change.path} is new"
@@ -118,6 +120,10 @@ def _environment(old: JobSpec, new: JobSpec) -> list[str]:
 def _values(what: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     lines = []
     for name in sorted(old.keys() | new.keys()):
+        if isinstance(old.get(name), Mapping) and isinstance(new.get(name), Mapping):
+            inner = _values(what, old[name], new[name])
+            lines += [line.replace(f"{what} ", f"{what} {name}.", 1) for line in inner]
+            continue
         was = _short(old[name]) if name in old else "not given"
         now = _short(new[name]) if name in new else "not given"
         if (name in old) != (name in new) or old[name] != new[name]:

@@ -11,10 +11,17 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Literal
 
+from headway.errors import NotFoundError, WorkspaceError
 from headway.jobs.canonical import MODULE, is_python
 from headway.jobs.snapshot import FileRecord, Snapshot, read_snapshot
 from headway.lineage.digests import differing_functions, normalised_digest
 from headway.records import Record, decode, encode
+
+EVERYTHING = "."
+"""The path of a change that stands for all files: the snapshot of then is gone or damaged."""
+
+_FINDS_BY_ITSELF = frozenset({"importlib", "pkgutil", "imp", "zipimport"})
+"""A program that imports one of these may find any new module."""
 
 What = Literal["changed", "added", "removed", "unknown"]
 
@@ -37,12 +44,11 @@ class Trace(Record):
 
     @classmethod
     def read(cls, path: Path) -> Trace:
-        """A worker's trace; a missing one (the worker was killed) is one in which everything counts."""
+        """A worker's trace; in one that is missing (the worker was killed) or damaged everything counts."""
         try:
-            data = path.read_bytes()
-        except FileNotFoundError:
+            return decode(path.read_bytes(), cls, where=str(path))
+        except (FileNotFoundError, WorkspaceError):
             return cls(whole=True)
-        return decode(data, cls, where=str(path))
 
 
 class Change(Record):
@@ -135,11 +141,14 @@ def changed(
         then, now: the snapshots, or the code folders that hold them.
         outside: gives the digest that a file outside the snapshot has now.
 
-    Guarantees: never leaves out a difference in a file that counts. Sorted by path; functions named where both
-    versions are Python that parses.
+    Guarantees: never leaves out a difference in a file that counts; a snapshot of then that cannot be read is one.
+        Sorted by path; functions named where both versions are Python that parses.
     """
-    old = read_snapshot(then) if isinstance(then, Path) else then
     new = read_snapshot(now) if isinstance(now, Path) else now
+    try:
+        old = read_snapshot(then) if isinstance(then, Path) else then
+    except (NotFoundError, WorkspaceError):
+        return [Change(path=EVERYTHING, what="unknown")]
     changes: list[Change] = []
     if trace is None or trace.whole or "script" in (old.kind, new.kind):
         for path in sorted(old.files.keys() | new.files.keys()):
@@ -207,7 +216,7 @@ def _added(trace: Trace, old: Snapshot, new: Snapshot) -> Iterator[Change]:
             name = folders[-2]
         is_module = path.endswith((".py", ".so", ".pyd"))
         begins_package = folders[0] not in tops and folders[0] in imported
-        if (is_module and (name in imported or begins_package)) or (
+        if (is_module and (name in imported or begins_package or imported & _FINDS_BY_ITSELF)) or (
             not is_module and path != new.pickle and os.path.dirname(path) in read_in
         ):
             yield Change(path=path, what="added")
