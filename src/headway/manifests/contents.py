@@ -15,7 +15,7 @@ import numpy as np
 
 from headway.errors import ManifestError, ShortfallError
 from headway.manifests.assign import assign, count
-from headway.manifests.columns import Channels, Codes, Counts, Hashes, digest_columns, repeated, take, texts
+from headway.manifests.columns import Channels, Codes, Hashes, digest_columns, repeated, take, texts
 from headway.manifests.digests import add_digests
 from headway.manifests.inherit import Placed, hash_contents, units_of
 from headway.manifests.inventory import folder_of_inventory, is_inventory, read_inventory
@@ -197,8 +197,7 @@ def divide(contents: Contents, rules: Rules, *, files: Files, parent: Manifest |
     channels[rows[good]] = chosen
     own = np.zeros(len(listing), np.uint64)
     own[rows] = units.own
-    counts = count(codes[rows[good]], chosen, num_labels=len(names))
-    _check_minimum(counts, names, split, contents.url, parent)
+    _check_minimum(listing, codes, channels, names, split, contents.url, parent)
     return Divided(labels=labels, names=names, codes=codes, channels=channels, units=own, listing=listing)
 
 
@@ -276,8 +275,25 @@ def _set_aside(listing: Listing, rows: Any, why: str) -> None:
     listing.notes.update(dict.fromkeys(take(listing.keys, rows).to_pylist(), why))
 
 
-def _check_minimum(counts: Counts, names: list[str], split: Split, url: str, parent: Manifest | None) -> None:
+def _lost(listing: Listing, codes: Codes, label: int) -> str:
+    """How many files of a label cannot be used, in words."""
+    numbers = np.bincount(listing.status[codes == label], minlength=len(STATUSES))
+    return "".join(
+        f", {num} {name}" for num, name in zip(numbers.tolist(), STATUSES, strict=True) if num and name != "ok"
+    )
+
+
+def _check_minimum(
+    listing: Listing,
+    codes: Codes,
+    channels: Channels,
+    names: list[str],
+    split: Split,
+    url: str,
+    parent: Manifest | None,
+) -> None:
     """Each class has its minimum in each channel that has a share."""
+    counts = count(codes[channels >= 0], channels[channels >= 0], num_labels=len(names))
     wanted = np.array([split.at_least if share else 0 for share in split.shares()])
     short: list[bool] = np.any(counts < wanted, axis=1).tolist()
     if not any(short):
@@ -286,7 +302,8 @@ def _check_minimum(counts: Counts, names: list[str], split: Split, url: str, par
     missing = [row for row, bad in zip(table, short, strict=True) if bad]
     totals = counts.sum(axis=1)[short]
     shown = ", ".join(
-        f"{row['label']!r} ({total} files)" for row, total in zip(missing[:5], totals.tolist(), strict=False)
+        f"{row['label']!r} ({total} files{_lost(listing, codes, names.index(str(row['label'])))})"
+        for row, total in zip(missing[:5], totals.tolist(), strict=False)
     )
     needed = split.at_least * int((wanted > 0).sum())
     if (totals < needed).any():

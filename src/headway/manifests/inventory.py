@@ -45,9 +45,11 @@ def read_inventory(url: str, *, clock: Callable[[], float] = time.time) -> Listi
     try:
         with folder_of_inventory(url).open(url.rpartition("/")[2], "rb") as stream:
             table = _read_parquet(stream) if url.lower().endswith(".parquet") else _read_csv(stream)
+        _check_columns(table)
     except (pa.ArrowInvalid, OSError, KeyError) as error:
+        why = error.args[0] if isinstance(error, KeyError) else error
         raise ManifestError(
-            f"the inventory {url} cannot be read: {error}; it is a Parquet or CSV file with the columns key, size and "
+            f"the inventory {url} cannot be read: {why}; it is a Parquet or CSV file with the columns key, size and "
             "(if there is one) etag"
         ) from error
     if not len(table):
@@ -88,7 +90,7 @@ def _read_parquet(stream: Any) -> Any:
 
     file = pq.ParquetFile(stream, pre_buffer=False)
     names = file.schema_arrow.names
-    return file.read(columns=["key", "size", *(["etag"] if "etag" in names else [])])
+    return file.read(columns=[name for name in ("key", "size", "etag") if name in names])
 
 
 def _read_csv(stream: Any) -> Any:
@@ -96,4 +98,10 @@ def _read_csv(stream: Any) -> Any:
 
     options = csv.ConvertOptions(column_types={"key": pa.large_string(), "size": pa.int64(), "etag": pa.large_string()})
     table = csv.read_csv(stream, convert_options=options)
-    return table.select([name for name in ("key", "size", "etag") if name in table.column_names or name != "etag"])
+    return table.select([name for name in ("key", "size", "etag") if name in table.column_names])
+
+
+def _check_columns(table: Any) -> None:
+    for name in ("key", "size"):
+        if name not in table.column_names:
+            raise KeyError(f"it has no column {name!r}")
