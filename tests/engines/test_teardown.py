@@ -26,11 +26,13 @@ deaf = "import signal, time; signal.signal(15, signal.SIG_IGN); time.sleep(600)"
 def spawn():
     subprocess.Popen([sys.executable, "-c", sleep], start_new_session=True)
     subprocess.Popen([sys.executable, "-c", sleep], start_new_session=True, env={})
-    if os.fork() == 0:
+    between = os.fork()
+    if between == 0:
         os.setsid()
         if os.fork() == 0:
             time.sleep(600)
         os._exit(0)
+    os.waitpid(between, 0)
     if os.environ.get("DEAF"):
         subprocess.Popen([sys.executable, "-c", deaf], start_new_session=True)
     print("ready", flush=True)
@@ -140,10 +142,10 @@ def test_nothing_outlives_a_driver_that_just_ends(begin: Begin) -> None:
 
 def test_a_forked_child_of_the_driver_does_not_keep_its_workers_alive(begin: Begin) -> None:
     driver, family = begin("fork")
-    driver.kill()
-    _end_of(driver)
     child = [pid for pid in family if pid != driver.pid and os.getpgid(pid) == driver.pid]
     assert len(child) == 1
+    driver.kill()
+    _end_of(driver)
     _wait(lambda: _alive(family) == child, f"still there: {_alive(family)}")
 
 
