@@ -44,6 +44,15 @@ class Admission(Record):
     decision: str
     reasons: tuple[str, ...] = ()
 
+    @property
+    def note(self) -> str:
+        """One line for progress; empty for a new job."""
+        said = {
+            "reused": "finished before; nothing that it ran or read has changed",
+            "resumed": "goes on where it was",
+        }
+        return f"{self.spec.id}: {said[self.decision]}" if self.decision in said else ""
+
 
 class _Found(Record):
     """An earlier job with the same lookup, and what of its code differs now."""
@@ -192,8 +201,8 @@ def _why_new(files: Files, newest: Entry, draft: JobSpec, code: Path) -> list[st
 def _reused_reason(spec: JobSpec) -> str:
     """Why a finished job answers."""
     return (
-        f"{spec.id} has the same entry, arguments, inputs and environment, and every file of its code that really ran "
-        "is unchanged"
+        f"{spec.id} is finished, and entry, arguments, inputs, environment and every file of its code that ran are "
+        "unchanged"
     )
 
 

@@ -5,15 +5,12 @@ In: a model (of a job, a trial or the registry) and a dataset. Out: an `Evaluati
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from headway.engines.engine import Engine, Launch
-from headway.errors import ManifestError
 from headway.evaluation.compare import Comparison, compare_stored
 from headway.evaluation.evaluation import Evaluation, load_evaluation
 from headway.evaluation.page import page
@@ -28,6 +25,7 @@ from headway.jobs.code import snapshot
 from headway.jobs.program import Function
 from headway.jobs.spec import InputRef, JobSpec, ProgramRecord
 from headway.manifests.manifest import Manifest
+from headway.models.description import describe
 from headway.processing.dataset import Dataset
 from headway.records import decode, pretty
 from headway.registry.lookup import resolve
@@ -100,15 +98,8 @@ def subject_of(session: Session, model: ModelRef | Job | str) -> Subject:
 
 
 def model_digest(folder: Path) -> str:
-    """The digest that `headway.models` wrote for a saved model."""
-    try:
-        described: Mapping[str, Any] = json.loads((folder / "model.json").read_bytes())
-    except FileNotFoundError as error:
-        raise ManifestError(
-            f"{folder} holds no model that Headway saved: return the model from the function, or save it with "
-            "headway.models.model.save(model, folder)"
-        ) from error
-    return str(described["digest"])
+    """The digest of a saved model's files; also of one that a script left without a description."""
+    return describe(folder).digest
 
 
 def _evaluate(
@@ -143,6 +134,8 @@ def _evaluate(
 
     admission = admit(session.files, session.ledger, draft, pack, fresh=fresh)
     spec = admission.spec
+    if admission.note:
+        session.progress.note(admission.note)
 
     def launch(attempt: int) -> Launch:
         wanted = {name: value for name, value in options.items() if value is not None}

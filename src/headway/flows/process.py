@@ -7,6 +7,7 @@ workers, write the index, publish.
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, final
@@ -95,8 +96,8 @@ def process(
 
     admission = admit(session.files, session.ledger, draft, pack, fresh=fresh)
     spec = admission.spec
-    if admission.decision != "new":
-        session.progress.note(f"{spec.id}: {admission.decision}: {admission.reasons[0]}")
+    if admission.note:
+        session.progress.note(admission.note)
     work = _Work(session, spec, manifest, engine=where, max_failed=max_failed)
     result = as_driver(session, spec.id, work.run, folder=f"jobs/{spec.id}")
     return load_dataset(session, str(result.body["dataset"]))
@@ -249,12 +250,15 @@ class _Work:
         """The job's own result."""
         files, spec = self._session.files, self._spec
         rows = sum(dataset.rows.values())
+        began = self._session.ledger.events(spec.id)[0].at
         body = {
             "status": "succeeded",
             "dataset": dataset.id,
             "metrics": {f"rows:{c}": n for c, n in dataset.rows.items()},
             "workers": spec.workers,
             "attempts": list(range(1, outcome.attempt + 1)),
+            "started_at": began,
+            "ended_at": time.time(),
             "wall_s": round(outcome.wall_s, 3),
             "throughput": {
                 "rows_per_s": round(rows / outcome.wall_s, 1) if outcome.wall_s and not outcome.reused else None,

@@ -94,8 +94,8 @@ def train(
 
     admission = admit(session.files, session.ledger, draft, pack, fresh=fresh)
     spec = admission.spec
-    if admission.decision != "new":
-        session.progress.note(f"{spec.id}: {admission.decision}: {admission.reasons[0]}")
+    if admission.note:
+        session.progress.note(admission.note)
 
     def launch(attempt: int) -> Launch:
         return make_launch(

@@ -138,8 +138,8 @@ def _admit(session: Session, draft: JobSpec, pack: Any, *, new: bool) -> Admissi
             + "\n  ".join(admission.reasons)
             + "\ntake another name, or give new=True (--new) to begin a new version of it"
         )
-    if admission.decision != "new":
-        session.progress.note(f"{admission.spec.id}: {admission.decision}: {admission.reasons[0]}")
+    if admission.note:
+        session.progress.note(admission.note)
     return admission
 
 
