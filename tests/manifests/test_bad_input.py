@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from headway.errors import ManifestError, ShortfallError
+from headway.errors import ManifestError, NotFoundError, ShortfallError
 from headway.manifests.manifest import Manifest
 from headway.manifests.split import CHANNELS, Split
 from headway.stores.files import Files
@@ -268,3 +268,52 @@ def test_an_inventory_as_csv_in_any_order_equals_one_as_parquet(make: Build, tmp
     assert one.digest == other.digest
     assert one.counts["test"] == {"cat": 2, "ü, x": 2}
     assert (one.kind, one.source_url) == ("inventory", str(tmp_path))
+
+
+def test_keys_of_a_label_table_that_are_not_there(make: Build, fill: Fill, files: Files) -> None:
+    fill({"a": 10, "b": 10, "c/1": "x"})
+    table = {f"{folder}/{i:03d}.txt": label for folder, label in (("a", "cat"), ("b", "dog")) for i in range(12)}
+    manifest = make(label=table)
+    assert manifest.counts["train"] == {"cat": 8, "dog": 8}
+    assert manifest.statuses["unmatched"] == 1
+    assert manifest.report(files)["folders"]["not_there"]["paths"] == [
+        "a/010.txt",
+        "a/011.txt",
+        "b/010.txt",
+        "b/011.txt",
+    ]
+    assert any("4 keys of the label table are not there" in warning for warning in manifest.warnings)
+
+
+FULL = """
+import resource, sys
+from headway.manifests.build import build
+from headway.stores.files import Files
+from headway.stores.ledger import Ledger
+files = Files(sys.argv[1])
+ledger = Ledger.open(files.local("ledger.sqlite"))
+resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+try:
+    build(files, ledger, "photos", sys.argv[2])
+except OSError as error:
+    print("OSError", error.errno)
+"""
+
+
+def test_a_disk_that_is_full_publishes_nothing_and_the_next_build_is_whole(
+    make: Build, tmp_path: Path, files: Files, ledger: Ledger
+) -> None:
+    """A limit on the size of files stands in for the disk."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    keys = [f"{label}/{'x' * 60}{i:06d}" for label in ("cat", "dog") for i in range(15_000)]
+    pq.write_table(pa.table({"key": keys, "size": [1] * len(keys)}), tmp_path / "inventory.parquet")
+    command = [sys.executable, "-c", FULL, str(files.local()), str(tmp_path / "inventory.parquet")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("OSError"), done.stderr
+    with pytest.raises(NotFoundError, match="cut short"):
+        Manifest.load(files, ledger, "photos")
+    manifest = make(tmp_path / "inventory.parquet")
+    assert (manifest.version, manifest.num_files) == (1, 30_000)
+    assert ledger.check() == []

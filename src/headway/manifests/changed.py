@@ -42,17 +42,25 @@ def difference(source: Files, row: Mapping[str, Any]) -> str:
     return differs(source, row, size_bytes=info.size_bytes, mtime_ns=round(info.mtime * 1e9))
 
 
-def differs(source: Files, row: Mapping[str, Any], *, size_bytes: int, mtime_ns: int) -> str:
-    """The same for a file whose size and time are known already; reads it only when the time differs."""
+def differs(source: Files, row: Mapping[str, Any], *, size_bytes: int, mtime_ns: int, believe_time: bool = True) -> str:
+    """The same for a file whose size and time are known already.
+
+    Args:
+        source: as in `check_file`.
+        row: as in `check_file`.
+        size_bytes: what the file has now.
+        mtime_ns: what the file has now.
+        believe_time: whether an equal time means an equal content; else the content is read.
+    """
     if size_bytes != row["size_bytes"]:
         return f"has {size_bytes} bytes, and had {row['size_bytes']} when the manifest was built"
     if source.is_local and mtime_ns != row["mtime_ns"]:
         mtime_ns = source.local(row["key"]).stat().st_mtime_ns  # exact; listings may have rounded it
     known = len(row["digest"]) == 64
-    if row["mtime_ns"] == mtime_ns or (not known and not row["mtime_ns"]):
+    if not known:  # an etag says nothing that can be checked here
+        return "" if row["mtime_ns"] in (0, mtime_ns) else "was written since the manifest was built"
+    if believe_time and row["mtime_ns"] == mtime_ns:
         return ""
-    if not known:
-        return "was written since the manifest was built"
     try:
         same = digest_of_file(source, row["key"]) == row["digest"]
     except OSError as error:

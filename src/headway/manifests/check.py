@@ -13,10 +13,11 @@ import numpy.typing as npt
 
 from headway.errors import DataChangedError, ManifestError
 from headway.manifests.changed import differs
-from headway.manifests.columns import Channels, Hashes, channel_codes, take, texts
+from headway.manifests.columns import Channels, Hashes, channel_codes, lookup, numbers, take, texts
+from headway.manifests.digests import SETTLED_S
 from headway.manifests.inherit import hash_contents
 from headway.manifests.keyhash import hash_column
-from headway.manifests.listing import list_files
+from headway.manifests.listing import Listing, list_files
 from headway.manifests.manifest import Manifest
 from headway.manifests.rules import from_record
 from headway.manifests.split import CHANNELS
@@ -120,13 +121,13 @@ def _minimum(manifest: Manifest) -> Iterator[Finding]:
 
 def _shares(manifest: Manifest) -> Iterator[Finding]:
     whole: dict[str, int] = {}
-    for numbers in manifest.counts.values():
-        for label, num in numbers.items():
+    for labels in manifest.counts.values():
+        for label, num in labels.items():
             whole[label] = whole.get(label, 0) + num
     total = sum(whole.values())
-    for channel, numbers in manifest.counts.items():
-        files = sum(numbers.values())
-        for label, num in numbers.items():
+    for channel, labels in manifest.counts.items():
+        files = sum(labels.values())
+        for label, num in labels.items():
             if files and total and abs(points := 100 * (num / files - whole[label] / total)) >= POINTS:
                 text = f"{label!r} is {num / files:.1%} of {channel} and {whole[label] / total:.1%} of the whole"
                 yield Finding(severity="warning", kind="share", text=f"{text} ({points:+.1f} points)", num=num)
@@ -167,31 +168,39 @@ def _data(files: Files, manifest: Manifest, table: Any) -> Iterator[Finding]:
         text = f"{error}. If the data were moved: headway relocate {manifest.id} NEW_PLACE"
         yield Finding(severity="error", kind="missing", text=text, num=manifest.num_files)
         return
-    there = dict(
-        zip(listing.keys.to_pylist(), zip(listing.sizes.tolist(), listing.mtimes.tolist(), strict=True), strict=True)
-    )
-    missing, changed, why = [], [], ""
-    seen = set()
-    for batch in table.select(["key", "size_bytes", "mtime_ns", "digest", "channel"]).to_batches(max_chunksize=65_536):
-        for row in batch.to_pylist():
-            seen.add(row["key"])
-            if row["channel"] is None:
-                continue
-            found = there.get(row["key"])
-            if found is None:
-                missing.append(row["key"])
-            elif reason := differs(source, row, size_bytes=found[0], mtime_ns=found[1]):
-                why = why or f"{row['key']!r} {reason}"
-                changed.append(row["key"])
+    missing, changed, why, new = _compare(source, manifest, table, listing)
     if missing:
         text = f"{len(missing)} files of the manifest are not there any more, for instance {missing[0]!r}"
         yield Finding(severity="error", kind="missing", text=text, keys=tuple(missing[:SHOWN]), num=len(missing))
     if changed:
         text = f"{len(changed)} files changed since the manifest was built: {why}"
         yield Finding(severity="error", kind="changed", text=text, keys=tuple(changed[:SHOWN]), num=len(changed))
-    new = [key for key in there if key not in seen]
     if new:
         text = (
             f"{len(new)} files are new since the manifest was built, for instance {new[0]!r}: build again to take them"
         )
         yield Finding(severity="note", kind="new", text=text, keys=tuple(new[:SHOWN]), num=len(new))
+
+
+def _compare(
+    source: Files, manifest: Manifest, table: Any, listing: Listing
+) -> tuple[list[str], list[str], str, list[str]]:
+    """Missing keys, changed keys, how the first of these changed, new keys; only files whose facts differ are read."""
+    keys, hashes, there = texts(table["key"]), hash_column(texts(table["key"])), hash_column(listing.keys)
+    at = lookup(there, np.arange(len(there)), hashes, missing=-1)
+    placed = channel_codes(table["channel"]) >= 0
+    missing: list[str] = take(keys, np.flatnonzero(placed & (at < 0))).to_pylist()
+    new: list[str] = take(listing.keys, np.flatnonzero(~np.isin(there, hashes))).to_pylist()
+    times = numbers(table["mtime_ns"])
+    same = (listing.sizes[at] == numbers(table["size_bytes"])) & (listing.mtimes[at] == times)
+    same &= listing.inodes[at] == numbers(table["inode"])
+    same &= times < (manifest.listed_at - SETTLED_S) * 1e9
+    doubtful = np.flatnonzero(placed & (at >= 0) & ~same)
+    changed, why = [], ""
+    columns = ["key", "size_bytes", "mtime_ns", "digest"]
+    for row, index in zip(take(table.select(columns), doubtful).to_pylist(), at[doubtful].tolist(), strict=True):
+        size, mtime = int(listing.sizes[index]), int(listing.mtimes[index])
+        if reason := differs(source, row, size_bytes=size, mtime_ns=mtime, believe_time=False):
+            why = why or f"{row['key']!r} {reason}"
+            changed.append(row["key"])
+    return missing, changed, why, new

@@ -110,6 +110,9 @@ def gather(
     if groups is not None:
         _set_unmatched(listing, groups, f"its key has no group by the rule {str(rules.group)!r}")
     _check_matches(listing, labelled, rules.label, url)
+    absent = rules.label.absent(listing.keys)
+    if absent:
+        listing.folders["not_there"] = absent
     if source is not None:
         table = parent.table(files) if parent is not None and parent.kind == "files" else None
         listed_at = parent.listed_at if parent is not None else 0.0

@@ -46,7 +46,8 @@ class Listing:
         status: codes of `STATUSES`.
         digests: `large_string`, empty text where not known: SHA-256 of the content, or `etag:...` from an inventory.
         notes: key -> why it is not `ok`.
-        folders: what was seen beside files: `unreadable`, `empty`, `loops`, `left_out` (the workspace itself).
+        folders: what was seen beside files: `unreadable`, `empty`, `loops`, `left_out` (the workspace itself);
+            `not_there` (keys of a label table).
         listed_at: when the listing began, epoch seconds.
     """
 

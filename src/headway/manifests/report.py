@@ -8,7 +8,8 @@ In: the table of a manifest and of its parent. Out: the body of `report.json`, a
 - `targets`, `deviation`: the quotas by the shares that were asked for, and how far from them the counts are, because of
   groups, copies, the minimum or what versions before have placed.
 - `unmatched`, `empty`, `unreadable`, `conflict`: `{"num", "files": [{"key", "why"}, ...]}`, the first thousand.
-- `folders`: unreadable, empty, loops, left out. `copies`: contents that are there more than once.
+- `folders`: unreadable, empty, loops, left out; `not_there`: keys of a label table. `copies`: contents that are there
+  more than once.
 - `difference`: against the parent, see `headway.manifests.compare`. `reused_digests`, `wall_s`.
 """
 
@@ -174,6 +175,7 @@ def warnings_of(report: Mapping[str, Any]) -> tuple[str, ...]:
         ("unreadable", "folders cannot be read"),
         ("loops", "links lead back to a folder above them and were not followed"),
         ("empty", "folders have no files"),
+        ("not_there", "keys of the label table are not there"),
     ):
         part = report["folders"].get(name)
         if part:

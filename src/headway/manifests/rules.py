@@ -73,6 +73,10 @@ class Rule:
                 row += 1
         return Labelled(list(seen), codes)
 
+    def absent(self, keys: Any) -> list[str]:
+        """The keys of a table that are not among these; a pattern has none."""
+        return sorted(set(self._table) - set(keys.to_pylist())) if self._table is not None else []
+
     def __str__(self) -> str:
         return self.record.text if self.record.kind != "table" else f"a table of {len(self._table or ())} keys"
 
