@@ -17,7 +17,7 @@ import hashlib
 import threading
 import warnings
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import cache, lru_cache
 
 from headway.records import Record
 
@@ -150,35 +150,37 @@ class _Walk:
                 yield item
 
     def _node(self, node: ast.AST, prefix: str | None) -> None:
-        todo = self._todo
+        todo, kind = self._todo, type(node)
+        if kind is ast.Name:
+            # The commonest node by far, in one step.
+            todo.append(f"(Name id={_constant(node.id)})")  # type: ignore[attr-defined]
+            return
         if isinstance(node, ast.Constant):
             todo.append(_constant(node.value))
             return
         if isinstance(node, (ast.Import, ast.ImportFrom)):
             self.imported.update(_names_of(node))
         todo.append(")")
-        inner = prefix
+        inner, body_apart = prefix, False
         if prefix is not None and isinstance(node, (*_FUNCTIONS, ast.ClassDef)):
-            inner = f"{prefix}{node.name}."
-        for name in sorted(node._fields, reverse=True):
+            inner, body_apart = f"{prefix}{node.name}.", not isinstance(node, ast.ClassDef)
+        for name, label in _labelled(node._fields):
             value = getattr(node, name, None)
-            if value is None or name in _LEFT_OUT:
+            if value is None:
                 continue
-            if name == "body" and prefix is not None and isinstance(node, _FUNCTIONS):
-                todo += [_Edge(None), ";"]
-                self._value([one for one in node.body if self._counts(one)], None)
-                todo.append(_Edge(f"{prefix}{node.name}"))
-            elif isinstance(value, list):
-                if isinstance(node, ast.JoinedStr):
-                    value = _joined(value)
-                value = [one for one in value if self._counts(one)]
-                if value:
+            if isinstance(value, list):
+                value = [one for one in (_joined(value) if kind is ast.JoinedStr else value) if self._counts(one)]
+                if name == "body" and body_apart:
+                    todo += [_Edge(None), ";"]
+                    self._value(value, None)
+                    todo.append(_Edge(inner.removesuffix(".") if inner else None))
+                elif value:
                     self._value(value, inner)
-                    todo.append(f" {name}=")
+                    todo.append(label)
             else:
                 self._value(value, inner)
-                todo.append(f" {name}=")
-        todo.append(f"({type(node).__name__}")
+                todo.append(label)
+        todo.append(f"({kind.__name__}")
 
     def _value(self, value: object, prefix: str | None) -> None:
         todo = self._todo
@@ -196,11 +198,15 @@ class _Walk:
 
     def _counts(self, statement: object) -> bool:
         """Whether something in a list does anything when it runs."""
-        if isinstance(statement, ast.Pass):
-            return False
-        if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
+        if type(statement) is ast.Expr and type(statement.value) is ast.Constant:
             return self._docstrings and isinstance(statement.value.value, str)
-        return True
+        return type(statement) is not ast.Pass
+
+
+@cache
+def _labelled(fields: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    """A node's fields that count, last first, with the text that stands in front of each."""
+    return tuple((name, f" {name}=") for name in sorted(fields, reverse=True) if name not in _LEFT_OUT)
 
 
 def _names_of(node: ast.Import | ast.ImportFrom) -> list[str]:

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import final
 
 from headway.errors import ProgramError
-from headway.jobs.canonical import is_python, parse
-from headway.jobs.imports import Import, changes_search_path, imports_of
+from headway.jobs.canonical import is_python
+from headway.jobs.imports import Import, imports_in
 from headway.jobs.modules import Finder, Module, whose
 from headway.jobs.tree import LARGEST_FILE_BYTES, Tree
 
@@ -94,12 +94,12 @@ class Gather:
         self, path: Path, package: str, shown: str, *, sure: bool, at_once: bool, is_entry: bool = False
     ) -> None:
         data = path.read_bytes()
-        tree = parse(data)
-        if tree is None:
+        found = imports_in(data, is_entry=is_entry)
+        if found is None:
             self._problem(f"{shown} is no valid Python: {_syntax_error(data, shown)}", sure)
             return
-        self._may_find_more = self._may_find_more or changes_search_path(tree)
-        for one in imports_of(tree, is_entry=is_entry):
+        self._may_find_more = self._may_find_more or found.changes_search_path
+        for one in found.imports:
             self._import(
                 one, package, shown, sure=sure and one.place == "top", at_once=at_once and one.place != "inside"
             )

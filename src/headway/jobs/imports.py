@@ -1,6 +1,6 @@
-"""The imports in a file's syntax tree, with the place where each stands: will it surely happen?
+"""The imports in a file, with the place where each stands: will it surely happen?
 
-In: a syntax tree. Out: `Import` values, which `headway.jobs.gather` follows.
+In: a file's bytes or syntax tree. Out: `Import` values, which `headway.jobs.gather` follows.
 """
 
 from __future__ import annotations
@@ -8,7 +8,10 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
+
+from headway.jobs.canonical import parse
 
 Place = Literal["top", "guarded", "tried", "inside"]
 
@@ -40,6 +43,31 @@ class Import:
             return None
         parts = parts[: len(parts) - self.level + 1]
         return ".".join([*parts, self.module] if self.module else parts)
+
+
+@dataclass(frozen=True, slots=True)
+class FileImports:
+    """What a file says about imports.
+
+    Args:
+        imports: in their order.
+        changes_search_path: whether it changes where modules are found.
+    """
+
+    imports: tuple[Import, ...]
+    changes_search_path: bool
+
+
+@lru_cache(maxsize=4096)
+def imports_in(data: bytes, *, is_entry: bool = False) -> FileImports | None:
+    """What the bytes of a file say about imports, remembered; None when they do not parse.
+
+    Args:
+        data: Python source.
+        is_entry: as for `imports_of`.
+    """
+    tree = parse(data)
+    return None if tree is None else FileImports(tuple(imports_of(tree, is_entry=is_entry)), changes_search_path(tree))
 
 
 def imports_of(tree: ast.Module, *, is_entry: bool = False) -> list[Import]:
