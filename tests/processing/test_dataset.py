@@ -209,3 +209,18 @@ def test_empty_shards_are_recorded_and_parts_come_in_order():
     assert [p.path for p in made.channels["train"].shards[0].parts] == ["train/0", "train/1", "train/2"]
     assert made.channels["test"].rows == 0
     assert len(made.channels["test"].shards) == 4
+
+
+@pytest.mark.parametrize(("wide", "small"), [(0, 0), (10**9, 0), (10**9, 10**9)])
+def test_every_way_of_copying_rows_gives_the_same(opened, monkeypatch, wide, small):
+    from headway.processing import columns
+
+    monkeypatch.setattr(columns, "_WIDE", wide)
+    monkeypatch.setattr(columns, "_FEW", 0)
+    monkeypatch.setattr(columns, "_SMALL", small)
+    data = opened.channel("train")
+    samples, y = data.arrays()
+    for rows in ([], [0], [47, 0, 13, 13, 5], list(range(48))):
+        picked, codes = data.take(np.array(rows, np.int64))
+        assert picked.tolist() == samples[rows].tolist()
+        assert codes.tolist() == y[rows].tolist()

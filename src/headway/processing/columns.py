@@ -16,6 +16,10 @@ from headway.errors import DataChangedError
 from headway.processing.index import FieldInfo
 
 Array = NDArray[Any]
+_SMALL = 64 * 2**20
+"""Bytes of a column up to which it is kept in memory once rows of it were asked for: copying rows then costs least."""
+_WIDE, _FEW = 1024, 8
+"""Samples are copied one by one from so many bytes on, or when fewer than so many are asked of each part (measured)."""
 
 
 def load(path: Path, *, mapped: bool = True) -> Array:
@@ -51,6 +55,8 @@ class DenseColumn:
         self._parts: list[Array | None] = [None] * len(self._paths)
         self.shape = (int(self._starts[-1]), *shape)
         self.dtype = np.dtype(dtype)
+        self._kept: Array | None = None
+        self._small = int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize <= _SMALL
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -70,16 +76,23 @@ class DenseColumn:
     def take(self, rows: Array) -> Array:
         """The samples with these numbers, in the order given."""
         rows = np.asarray(rows, dtype=np.int64)
+        if len(self._paths) == 1:
+            return np.asarray(self._part(0)[rows])
+        if self._small:
+            self._kept = self.whole() if self._kept is None else self._kept
+            return np.asarray(self._kept[rows])
         out = np.empty((len(rows), *self.shape[1:]), dtype=self.dtype)
         owners = np.searchsorted(self._starts, rows, side="right") - 1
-        if len(self._paths) == 1:
-            np.take(self._part(0), rows, axis=0, out=out)
+        places = rows - self._starts[owners]
+        few = len(rows) < _FEW * len(self._paths)
+        if few or out[:1].nbytes >= _WIDE:  # row by row costs less than gathering by part and then spreading
+            for row, (number, place) in enumerate(zip(owners.tolist(), places.tolist(), strict=True)):
+                out[row] = self._part(number)[place]
             return out
         by_part = np.argsort(owners, kind="stable")
         edges = np.flatnonzero(np.diff(owners[by_part])) + 1
-        for places in np.split(by_part, edges) if len(rows) else []:
-            number = int(owners[places[0]])
-            out[places] = self._part(number)[rows[places] - self._starts[number]]
+        for group in np.split(by_part, edges) if len(rows) else []:
+            out[group] = self._part(int(owners[group[0]]))[places[group]]
         return out
 
     def _part(self, number: int) -> Array:
