@@ -1,5 +1,5 @@
-"""Shuffled batches of 128 out of 20,000 processed samples (float32 3 x 32 x 32): `ChannelData.batches` over parts of 500
-rows, against one .npy file per sample, and the limit: fancy indexing into one memory map.
+"""Shuffled batches of 128 out of 20,000 processed samples (float32 3 x 32 x 32): `ChannelData.batches` over 40 parts of
+500 rows, against one .npy file per sample, and the limit: fancy indexing into one memory map.
 """
 
 from __future__ import annotations
