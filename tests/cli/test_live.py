@@ -1,6 +1,7 @@
 """Two processes on one job: one runs it, the other follows its log and stops it."""
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -62,3 +63,18 @@ def test_a_log_is_followed_while_it_is_written_and_the_job_is_stopped_from_elsew
     out, _ = end(start("jobs", "--status", "stopped", "--json"))
     assert '"id": "train-long-1"' in out
     assert "ended already: stopped" in end(start("stop", "train-long-1"))[0]
+
+
+def test_ctrl_c_stops_with_grace_and_says_how_to_go_on(start):
+    train = start("train", "long", "waiting:wait")
+    follow = None
+    for line in train.stderr:
+        if "train-long-1" in line:
+            follow = start("logs", "train-long-1", "--follow")
+            break
+    assert follow.stdout.readline() == "first line\n"
+    train.send_signal(signal.SIGINT)
+    _, err = end(train, code=130)
+    assert "Traceback" not in err
+    assert "goes on where it was" in err
+    assert end(follow)[0] == "asked to stop\n"

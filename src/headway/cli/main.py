@@ -87,13 +87,13 @@ def run(arguments: Sequence[str]) -> int:
     command = typer.main.get_command(app)
     try:
         code = command.main(args=list(arguments), prog_name="headway", standalone_mode=False)
-        return code if isinstance(code, int) else 0
+        return _interrupted() if code == INTERRUPTED else int(code or 0)
     except typer.Exit as stop:
         return stop.exit_code
     except UsageProblem as error:
         return _wrong_use(error)
     except (KeyboardInterrupt, typer.Abort):
-        return _say("stopped; the same command goes on where it was", code=INTERRUPTED)
+        return _interrupted()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -143,6 +143,10 @@ def _count_common(arguments: Sequence[str]) -> int:
     while count < len(arguments) and arguments[count].startswith("-") and arguments[count] != "--":
         count += 2 if arguments[count] in ("--workspace", "-w", "--profile") else 1
     return count
+
+
+def _interrupted() -> int:
+    return _say("stopped; the same command goes on where it was", code=INTERRUPTED)
 
 
 def _wrong_use(error: Any) -> int:
