@@ -3,7 +3,7 @@
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headway.manifests.table import SCHEMA
@@ -45,6 +45,7 @@ def test_each_row_is_in_one_part_of_its_channel(channels, num_shards, part_rows,
     assert planned.channels == dict.fromkeys(CHANNELS, num_shards)
 
 
+@settings(max_examples=40)
 @given(channels=st.lists(st.sampled_from(CHANNELS), max_size=80), seed=st.integers(0, 99))
 def test_the_order_of_the_table_does_not_matter(channels, seed):
     table = table_of(channels)
@@ -83,6 +84,7 @@ def test_wrong_numbers_are_refused(wrong):
         plan(table_of(["train"]), **wrong)
 
 
+@settings(max_examples=20)
 @given(channels=ROWS, num_shards=st.integers(1, 4), part_rows=st.integers(1, 30))
 def test_workers_read_back_exactly_what_was_planned(tmp_path_factory, channels, num_shards, part_rows):
     folder = tmp_path_factory.mktemp("plan")

@@ -50,6 +50,7 @@ def test_arrays_become_fields_named_by_the_sorted_keys(desk, scripted):
         assert y.tolist() == [opened.dataset.labels[label] for label in data.labels()]
 
 
+@pytest.mark.slow
 def test_a_script_and_a_function_give_the_same_digest(desk, scripted):
     desk.digits(40)
     opened = scripted(ARRAYS, part_rows=9)
@@ -59,6 +60,7 @@ def test_a_script_and_a_function_give_the_same_digest(desk, scripted):
     assert opened.dataset.digest == same.dataset.digest
 
 
+@pytest.mark.slow
 def test_rows_may_be_fewer_and_in_any_order_when_keys_json_names_them(desk, scripted):
     desk.digits(40)
     body = """
@@ -112,6 +114,7 @@ def test_what_goes_wrong_is_told(desk, scripted, body, text):
     assert not [path for path in (desk.folder / "d").rglob("*") if path.is_file()]
 
 
+@pytest.mark.slow
 def test_what_it_prints_is_in_the_log(desk, scripted, capsys):
     desk.digits(40)
     scripted(ARRAYS + "\nprint('seen', len(files))")
