@@ -7,7 +7,9 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,14 +35,14 @@ def write(root: Path, files: Project) -> Path:
 
 
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder to work in; it is the current one, and what tests import from it is forgotten."""
     root = tmp_path / "project"
     root.mkdir()
     monkeypatch.chdir(root)
     monkeypatch.setattr(sys, "path", [str(root), *sys.path])
     before = set(sys.modules)
-    yield root  # type: ignore[misc]
+    yield root
     for name in set(sys.modules) - before:
         if str(tmp_path) in str(getattr(sys.modules[name], "__file__", "") or ""):
             del sys.modules[name]
@@ -271,6 +273,15 @@ def test_a_closure_of_a_package_brings_the_package(project: Path, tmp_path: Path
     assert run_alone(record, tmp_path / "code", 5) == 16
 
 
+def test_classes_made_at_run_time_travel_by_value(project: Path, tmp_path: Path) -> None:
+    from collections import namedtuple
+
+    Pair = namedtuple("Pair", "a b")  # noqa: PYI024
+    record = snapshot(lambda x: list(Pair(x, 2)), tmp_path / "code")
+    assert files_in(tmp_path / "code") == {"target.pickle"}
+    assert run_alone(record, tmp_path / "code", 1) == [1, 2]
+
+
 def test_what_cannot_be_pickled_is_named() -> None:
     import threading
 
@@ -394,12 +405,28 @@ def test_large_files_and_trees_are_refused_by_name(project: Path, monkeypatch: p
         digest_program(Script("train.py"))
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
-def test_an_unreadable_file_is_named(project: Path) -> None:
-    write(project, {"train.py": "", "private.txt": "x"})
-    (project / "private.txt").chmod(0)
-    with pytest.raises(ProgramError, match="private.txt"):
-        digest_program(Script("train.py"))
+@pytest.fixture
+def as_nobody() -> Iterator[Path]:
+    """A folder that everybody may read, and the rights of an ordinary user while the test runs."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o755)
+    is_root = os.geteuid() == 0
+    yield folder
+    if is_root:
+        os.seteuid(0)
+    shutil.rmtree(folder)
+
+
+def test_what_cannot_be_read_is_named(as_nobody: Path) -> None:
+    write(as_nobody, {"a/train.py": "", "a/private.txt": "x", "b/train.py": "", "b/closed/x.txt": "x"})
+    (as_nobody / "a/private.txt").chmod(0)
+    (as_nobody / "b/closed").chmod(0)
+    if os.geteuid() == 0:
+        os.seteuid(65534)
+    with pytest.raises(ProgramError, match=r"cannot pack .*private.txt: Permission denied"):
+        digest_program(Script("train.py", source_dir=str(as_nobody / "a")))
+    with pytest.raises(ProgramError, match=r"the folder .*closed cannot be read: Permission denied"):
+        digest_program(Script("train.py", source_dir=str(as_nobody / "b")))
 
 
 def test_a_name_that_is_no_text_is_refused(project: Path) -> None:

@@ -91,6 +91,34 @@ def test_estimators_count_by_their_settings() -> None:
     assert object_digest(one) == object_digest(RandomForestClassifier(n_estimators=3)) != object_digest(other)
 
 
+def test_what_is_made_by_the_standard_librarys_own_makers_has_digests() -> None:
+    text = """
+        import abc, collections, dataclasses, enum, functools, logging, re
+        @dataclasses.dataclass
+        class D:
+            a: int = 1
+            b: list = dataclasses.field(default_factory=list)
+        class Color(enum.Enum):
+            RED = "r"
+        NT = collections.namedtuple("NT", "a b")
+        cached = functools.lru_cache(lambda x: x)
+        log, pattern = logging.getLogger("x"), re.compile("a+")
+        def f(x): return D(), Color.RED, NT(1, 2), cached, log, pattern
+        """
+    assert object_digest(define(text)) == object_digest(define(text))
+    assert object_digest(define(text)) != object_digest(define(text.replace('"r"', '"s"')))
+    assert object_digest(define(text)) != object_digest(define(text.replace("= 1", "= 2")))
+
+
+@pytest.mark.slow
+def test_tensors_count_by_their_numbers() -> None:
+    torch = pytest.importorskip("torch")
+    one, other = torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)
+    assert object_digest(one) != object_digest(other)
+    other.load_state_dict(one.state_dict())
+    assert object_digest(one) == object_digest(other)
+
+
 def test_what_cannot_be_taken_apart_is_refused() -> None:
     import threading
 

@@ -93,7 +93,10 @@ class Gather:
     def _follow_file(
         self, path: Path, package: str, shown: str, *, sure: bool, at_once: bool, is_entry: bool = False
     ) -> None:
-        data = path.read_bytes()
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise ProgramError(f"cannot pack {path}: {error.strerror or error}") from error
         found = imports_in(data, is_entry=is_entry)
         if found is None:
             self._problem(f"{shown} is no valid Python: {_syntax_error(data, shown)}", sure)

@@ -122,12 +122,20 @@ class _Digest:
 
     def _reduced(self, value: Any) -> bytes:
         """An object as pickling would take it apart."""
+        if hasattr(value, "detach") and hasattr(value, "cpu"):
+            # A tensor: its own pickle holds addresses.
+            return _tagged("tensor", self._all([_kind_name(value), value.detach().cpu().numpy()]))
         how = copyreg.dispatch_table.get(type(value))
         reduced: Any = how(value) if how is not None else value.__reduce_ex__(4)
         if isinstance(reduced, str):
             return _tagged("global", [f"{getattr(value, '__module__', '')}:{reduced}".encode()])
         parts = [list(part) if hasattr(part, "__next__") else part for part in reduced]
         return _tagged("object", self._all(parts))
+
+
+def _kind_name(value: Any) -> str:
+    """The full name of a value's class."""
+    return f"{type(value).__module__}.{type(value).__qualname__}"
 
 
 _OF_THE_MACHINE = frozenset(

@@ -15,7 +15,7 @@ from typing import Any
 
 from headway.errors import ProgramError
 from headway.jobs.imports import Import
-from headway.jobs.objects import object_digest
+from headway.jobs.objects import is_importable, object_digest
 
 LARGEST_BYTES = 50_000_000
 
@@ -56,11 +56,11 @@ def pickle_target(target: Any, *, name: str) -> Pickled:
         """Notes what is pickled by name, and what functions pickled by value import when they run."""
 
         def reducer_override(self, obj: Any) -> Any:
-            if isinstance(obj, types.ModuleType):
-                modules.add(obj.__name__)
-            elif isinstance(obj, types.CodeType):
+            if isinstance(obj, types.CodeType):
                 imports.update(dict.fromkeys(_imports_in(obj)))
-            elif isinstance(obj, (type, types.FunctionType, types.BuiltinFunctionType)) and obj.__module__:
+            elif isinstance(obj, types.ModuleType):
+                modules.add(obj.__name__)
+            elif isinstance(obj, (type, types.FunctionType, types.BuiltinFunctionType)) and is_importable(obj):
                 modules.add(obj.__module__)
             return super().reducer_override(obj)
 
@@ -79,7 +79,8 @@ def pickle_target(target: Any, *, name: str) -> Pickled:
             f"{name} carries {len(data) / 1e6:.0f} MB of data with it, more than {LARGEST_BYTES / 1e6:.0f} MB; "
             "give the data as a channel, or read them inside the function"
         )
-    named = tuple(sorted(modules - {"__main__", "builtins"}))
+    # A module that was made at run time is carried by value.
+    named = tuple(sorted(name for name in modules - {"__main__", "builtins"} if name in sys.modules))
     return Pickled(data, _digest(target, data), named, tuple(imports))
 
 

@@ -81,7 +81,7 @@ class Tree:
                 raise ProgramError(
                     f"cannot pack {self.root}: the name {os.fsencode(relative)!r} is not text in UTF-8; rename it"
                 ) from None
-            is_folder = path.is_dir()
+            is_folder = os.path.isdir(path)
             if self._is_left_out(path, name, relative, is_folder):
                 continue
             if is_folder:
@@ -112,10 +112,11 @@ class Tree:
             return True
         if not is_folder:
             return False
-        if name in _BUILD_OUTPUT and not (path / "__init__.py").exists():
+        if name in _BUILD_OUTPUT and not os.path.exists(path / "__init__.py"):
             return True
         # A virtual environment or a workspace of another name.
-        if (path / "pyvenv.cfg").exists() or (path / "conda-meta").is_dir() or is_workspace(path):
+        # These functions of os.path take what may not be looked at for absent; reading the folder gives the error.
+        if os.path.exists(path / "pyvenv.cfg") or os.path.isdir(path / "conda-meta") or is_workspace(path):
             return True
         return bool(self.leave_out) and os.path.realpath(path) in self.leave_out
 
@@ -163,7 +164,7 @@ class Tree:
 def is_workspace(folder: Path) -> bool:
     """Whether a folder is a workspace of ours, whatever its name."""
     names = ("ledger.sqlite", "ledger.lock", "jobs", "incoming")
-    return (folder / "workspace.json").is_file() and any((folder / name).exists() for name in names)
+    return os.path.isfile(folder / "workspace.json") and any(os.path.exists(folder / name) for name in names)
 
 
 def _patterns(path: Path) -> tuple[str, ...]:
