@@ -57,6 +57,12 @@ def own_schema(url: str) -> str:
 
 
 @pytest.fixture
+def own_postgres(postgres_url: str) -> str:
+    """A PostgreSQL ledger's URL in a schema of its own."""
+    return own_schema(postgres_url)
+
+
+@pytest.fixture
 def ledger(ledger_url: str) -> Iterator[Ledger]:
     """An empty ledger, checked at the end."""
     with Ledger.open(ledger_url) as made:

@@ -19,7 +19,7 @@ LOCATION = "headway.stores:migrations"
 
 def schema_of(cursor: Any, statements: Statements) -> int:
     """The schema number of a ledger, 0 for an empty database."""
-    if statements.there and cursor.execute(statements.there).fetchone()[0] is None:
+    if statements.there and cursor.execute(statements.there).fetchone() is None:
         return 0
     try:
         row = cursor.execute(statements.schema).fetchone()

@@ -143,9 +143,10 @@ class PostgresDatabase(Database):
     def _connect(self) -> Any:
         arguments, options = self._arguments
         made = self._psycopg.connect(*arguments, **{"connect_timeout": 10, **options})
-        # a driver that was stopped inside a transaction must not hold the others up for ever
-        for name in ("lock_timeout", "idle_in_transaction_session_timeout"):
-            made.execute(f"SET {name} = {int(self._lock_timeout_s * 1000)}")
+        limit = str(int(self._lock_timeout_s * 1000))  # one stopped inside a transaction must not hold others for ever
+        settings = {"lock_timeout": limit, "idle_in_transaction_session_timeout": limit}
+        for name, value in {**settings, "default_transaction_isolation": "'read committed'"}.items():
+            made.execute(f"SET {name} = {value}")
         made.commit()
         self._was_connected = True
         return made

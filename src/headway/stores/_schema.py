@@ -133,7 +133,11 @@ class Statements:
         held = (its, owner.epoch == bindparam("held"))
 
         # `now` is the database's own clock where several machines may write, else the caller's
-        self.there = f"SELECT to_regclass('{VERSION_TABLE}')" if postgres else ""
+        self.there = (  # by snapshot: to_regclass may answer from a cache that was filled before a lock was waited for
+            f"SELECT 1 FROM pg_catalog.pg_tables WHERE tablename = '{VERSION_TABLE}' AND schemaname = current_schema()"
+            if postgres
+            else ""
+        )
         self.schema = f"SELECT version_num FROM {VERSION_TABLE}"
         self.lock = "SELECT pg_advisory_xact_lock(hashtextextended(%(key)s, 7318))" if postgres else ""
         nobody = {"owner": bindparam("its"), "epoch": zero, "driver": null(), "heartbeat_at": zero}
