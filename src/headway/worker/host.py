@@ -276,6 +276,7 @@ class Host:
                 self._finish_off(child, now)
             elif child.kill_at is not None and now >= child.kill_at and not child.killed:
                 child.killed = True
+                processes.kill(child.pid, signal.SIGKILL)  # by itself too: its group may not be there yet
                 processes.kill(-child.pid, signal.SIGKILL)
             else:
                 child.tell_line()

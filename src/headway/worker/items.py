@@ -23,8 +23,6 @@ from headway.worker.runtime import Ending, Worker
 
 SMALL_BYTES = 64 * 1024
 LARGEST_BYTES = 50_000_000
-TELL_S = 0.005
-"""News of short tasks are told together at least this often."""
 TRACE_EVERY_S = 1.0
 LARGE_TRACE = 2000
 Work = Callable[[Any, contexts.Context], Any]
@@ -206,21 +204,17 @@ class Server:
         self._stopped: set[int] = set()
         self._closing = False
         self._input = b""
-        self._output: list[bytes] = []
-        self._told = time.monotonic()
 
     def serve(self) -> None:
         """Do tasks until the driver says close, or is gone."""
-        self._tell(b'{"ready": true}\n', now=True)
+        self._link.sendall(b'{"ready": true}\n')
         while not self._closing:
             while not self._queue and not self._closing:
-                self._flush()
                 self._receive(wait=True)
             while self._queue and not self._closing:
                 self._one(*self._queue.popleft())
                 if len(self._queue) < 2:
                     self._receive(wait=False)
-        self._flush()
         self._link.close()
 
     def _one(self, serial: int, number: int, attempt: int, payload: Any) -> None:
@@ -233,13 +227,14 @@ class Server:
             should_stop=lambda: self._should_stop(number),
         )  # fmt: skip
         record = do(self._worker, self._work, payload, context)
-        self._tell(b'{"ended": ' + self._records.append(record)[:-1] + b"}\n", now=not self._queue)
+        # At once, each by itself: nobody knows how long the next task will take.
+        self._link.sendall(b'{"ended": ' + self._records.append(record)[:-1] + b"}\n")
 
     def _report(self, number: int, attempt: int, values: Mapping[str, float], step: int | None) -> None:
         """Metrics of a task: on disk, and the driver is told at once."""
         append_report(self._worker.folder, number, attempt, values, step)
         news = {"number": number, "attempt": attempt, "values": dict(values), "step": step}
-        self._tell(json.dumps({"reported": news}).encode() + b"\n", now=True)
+        self._link.sendall(json.dumps({"reported": news}).encode() + b"\n")
 
     def _should_stop(self, number: int) -> bool:
         self._receive(wait=False)
@@ -263,15 +258,3 @@ class Server:
             if "stop" in message:
                 self._stopped.add(message["stop"])
             self._closing = self._closing or "close" in message
-
-    def _tell(self, line: bytes, *, now: bool) -> None:
-        """News for the driver: at once, or together with others."""
-        self._output.append(line)
-        if now or time.monotonic() - self._told > TELL_S:
-            self._flush()
-
-    def _flush(self) -> None:
-        if self._output:
-            data, self._output = b"".join(self._output), []
-            self._told = time.monotonic()
-            self._link.sendall(data)

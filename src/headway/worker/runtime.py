@@ -170,6 +170,7 @@ class Worker:
             threads.limit(self.ticket["resources"]["cpus"])
         contexts.activate(self.context)
         self.recorder = self._recorder()
+        self.recorder.take_over(f"{self.folder}/trace.json")
         watch.start(self.recorder)
 
     def run(self) -> Ending:

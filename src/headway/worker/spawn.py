@@ -16,6 +16,7 @@ from typing import Any, final
 
 from headway.worker import processes
 
+_HANDLED = (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP)
 _MAIN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "__main__.py")
 
 
@@ -60,11 +61,15 @@ def spawn(order: Order, *, output: int, bell: int) -> int:
     host = os.getpid()
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
+    # A signal that comes before the child has its own handlers must wait for them, not meet the host's.
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, _HANDLED)
     pid = os.fork()
     if pid:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         return pid
     try:
         _settle_in(output, host)
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         if not order.fork:
             _replace(order, bell)
     except BaseException as error:  # noqa: BLE001 - a half-made child must never run on as a second host
@@ -82,7 +87,7 @@ def _settle_in(output: int, host: int) -> None:
     os.dup2(output, 2)
     os.close(nothing)
     signal.set_wakeup_fd(-1)
-    for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP):
+    for number in _HANDLED:
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     processes.die_with_parent()

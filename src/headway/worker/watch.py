@@ -6,6 +6,7 @@ the modules of the project, and the leaks. Native readers are invisible to audit
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Iterable
@@ -126,6 +127,16 @@ class Recorder:
     def size(self) -> int:
         """How much has been noted; it only grows."""
         return len(self.files) + len(self.modules)
+
+    def take_over(self, path: str) -> None:
+        """Go on from the trace that an earlier process of the same worker left, if there is one."""
+        try:
+            with open(path, encoding="utf-8") as stream:
+                before = json.load(stream)
+        except FileNotFoundError:
+            return
+        self.modules.update(before["modules"])
+        self.files.update(before["files"])
 
     def trace(self) -> dict[str, Any]:
         """The content of `trace.json`."""
