@@ -227,19 +227,23 @@ def test_the_test_channel_cannot_be_asked_for_by_a_training_function(
 
 
 @pytest.mark.parametrize("moment", ["begin", "middle"])
-def test_a_driver_that_was_killed_is_taken_over(project: Path, module: Write, moment: str) -> None:
+def test_a_driver_that_was_killed_is_taken_over(
+    project: Path, module: Write, moment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project / "hold").touch()
+    monkeypatch.setenv("HOLD", str(project / "hold"))
     module(
         "count",
         """
-        import time
+        import os, time
         def fit(context):
             step = context.checkpoint.load() or 0
             while step < 4:
                 step += 1
                 context.checkpoint.save(step, step=step)
                 context.report({"step": step}, step=step)
-                if context.attempt == 1 and step == 2:
-                    time.sleep(600)
+                while step == 2 and os.path.exists(os.environ["HOLD"]):
+                    time.sleep(0.01)
             return {"last": step}
         """,
     )
@@ -256,6 +260,7 @@ def test_a_driver_that_was_killed_is_taken_over(project: Path, module: Write, mo
     _until(lambda: (mark / "2").exists() if moment == "middle" else (ready / "job.json").exists())
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
+    (project / "hold").unlink()
     from headway.execution.progress import Silent
 
     with hw.open(project / ".headway", progress=Silent()) as ws:

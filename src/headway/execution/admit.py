@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 import time
 import uuid
 from collections.abc import Callable
@@ -17,16 +18,18 @@ from typing import Any
 
 import msgspec
 
+from headway.errors import DataChangedError
 from headway.jobs import environment
 from headway.jobs.folder import JobFolder
 from headway.jobs.spec import JobSpec, ProgramRecord
 from headway.lineage.reuse import explain
 from headway.lineage.trace import Change, Trace, changed, merge
 from headway.records import Record, decode, digest_of, pretty
-from headway.stores.commit import Result, result
+from headway.stores.commit import Result, result, verify
 from headway.stores.files import Files
 from headway.stores.ledger import Edge, Entry, Ledger
 
+POLL_S = 0.02
 Pack = Callable[[Path], ProgramRecord]
 
 
@@ -118,12 +121,12 @@ def _try(files: Files, ledger: Ledger, draft: JobSpec, code: Path, *, fresh: boo
     if newest is not None and not fresh:
         same = [e for e in reversed(ledger.entries(draft.kind, draft.name)) if e.lookup == draft.lookup]
         for entry in same:
-            found = _earlier(files, entry, draft, code)
+            found = _earlier(files, ledger, entry, draft, code)
             if found is not None and found.finished and not found.changes:
                 return Admission(spec=found.spec, decision="reused", reasons=(_reused_reason(found.spec),))
             if found is not None and not found.finished and not found.changes:
                 return Admission(spec=found.spec, decision="resumed", reasons=("it had been begun and had not ended",))
-        reasons = _why_new(files, newest, draft, code)
+        reasons = _why_new(files, ledger, newest, draft, code)
         if not allow_new:
             return Admission(spec=draft, decision="refused", reasons=tuple(reasons))
     entry, created = ledger.reserve(
@@ -133,30 +136,47 @@ def _try(files: Files, ledger: Ledger, draft: JobSpec, code: Path, *, fresh: boo
         return None
     spec = msgspec.structs.replace(draft, id=entry.id, version=entry.version, created_at=time.time())
     _settle_in(files, ledger, spec, code)
+    spec = JobFolder(files, spec.id).spec()
     return Admission(spec=spec, decision="new", reasons=tuple(reasons) or ("nothing of this name had run before",))
 
 
 def _settle_in(files: Files, ledger: Ledger, spec: JobSpec, code: Path) -> None:
-    """The job's folder: code first, specification last."""
-    home = files.local(f"jobs/{spec.id}")
-    home.mkdir(parents=True, exist_ok=True)
-    if (home / "code").exists():
-        shutil.rmtree(home / "code")
-    os.rename(code, home / "code")
-    ledger.link([Edge(source=i.id, target=spec.id, role=i.role) for i in spec.inputs])
-    files.write(f"jobs/{spec.id}/job.json", pretty(spec))
+    """The job's folder: code first, specification last; by one driver, the others wait for it."""
+    home, path = files.local(f"jobs/{spec.id}"), f"jobs/{spec.id}/job.json"
+    pause = threading.Event()
+    while not files.exists(path):
+        lease = ledger.claim(spec.id)
+        if lease is None:
+            pause.wait(POLL_S)
+            continue
+        try:
+            if not files.exists(path):
+                home.mkdir(parents=True, exist_ok=True)
+                shutil.rmtree(home / "code", ignore_errors=True)
+                os.rename(code, home / "code")
+                ledger.link([Edge(source=i.id, target=spec.id, role=i.role) for i in spec.inputs])
+                files.write(path, pretty(spec))
+        finally:
+            ledger.release(lease)
 
 
-def _earlier(files: Files, entry: Entry, draft: JobSpec, code: Path) -> _Found | None:
-    """An earlier job of the same lookup with what differs in its code; None if it never got as far as a folder."""
+def _earlier(files: Files, ledger: Ledger, entry: Entry, draft: JobSpec, code: Path) -> _Found | None:
+    """An earlier job of the same lookup with what differs in its code; None if its outputs are damaged or gone."""
     folder = JobFolder(files, entry.id)
     try:
         spec = folder.spec()
     except FileNotFoundError:
-        # Its driver died between the reservation and the folder: this request is the same, so go on with it.
+        # Its driver is about to write it, or died before: this request is the same, so go on with it.
         spec = msgspec.structs.replace(draft, id=entry.id, version=entry.version, created_at=time.time())
-        return None if not _adopt(files, spec, code) else _Found(spec=spec, finished=False, changes=())
-    finished = result(files, f"jobs/{entry.id}") is not None
+        _settle_in(files, ledger, spec, code)
+        return _Found(spec=folder.spec(), finished=False, changes=())
+    chosen = result(files, folder.path)
+    if chosen is not None:
+        try:
+            verify(files, folder.path, attempt=chosen.attempt)
+        except DataChangedError:
+            return None
+    finished = chosen is not None
     old = folder.snapshot_path()
     if not finished:
         same = spec.program.digest == draft.program.digest
@@ -170,18 +190,7 @@ def _differences(old: Path, new: Path) -> list[Change]:
     return changed(None, old, new) or [Change(path=".", what="changed")]
 
 
-def _adopt(files: Files, spec: JobSpec, code: Path) -> bool:
-    """Fill the folder of a reserved job whose driver died before it did; False when the code is gone by now."""
-    home = files.local(f"jobs/{spec.id}")
-    if not code.exists():
-        return False
-    home.mkdir(parents=True, exist_ok=True)
-    shutil.copytree(code, home / "code", dirs_exist_ok=True)
-    files.write(f"jobs/{spec.id}/job.json", pretty(spec))
-    return True
-
-
-def _why_new(files: Files, newest: Entry, draft: JobSpec, code: Path) -> list[str]:
+def _why_new(files: Files, ledger: Ledger, newest: Entry, draft: JobSpec, code: Path) -> list[str]:
     """Why the newest job of this name does not answer the request."""
     found = None
     try:
@@ -189,7 +198,9 @@ def _why_new(files: Files, newest: Entry, draft: JobSpec, code: Path) -> list[st
     except FileNotFoundError:
         return [f"{newest.id} was reserved and never begun"]
     if newest.lookup == draft.lookup:
-        found = _earlier(files, newest, draft, code)
+        found = _earlier(files, ledger, newest, draft, code)
+        if found is None:
+            return [f"outputs of {newest.id} are missing or damaged"]
     changes: list[Any] = (
         list(found.changes) if found else _differences(JobFolder(files, newest.id).snapshot_path(), code)
     )

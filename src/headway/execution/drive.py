@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, final
 
 from headway.engines.engine import Engine, Handle, Launch, Observation
-from headway.errors import ChannelLeakError, FencedError, JobFailedError, StoppedError
+from headway.errors import ChannelLeakError, JobFailedError, StoppedError
 from headway.execution import settle, stopping
 from headway.execution.progress import Progress, Silent
 from headway.execution.session import Session
@@ -85,11 +85,9 @@ class Drive:
             if self._interrupts:
                 raise KeyboardInterrupt from None
             raise
-        except FencedError:
-            if self._handle is not None:
-                self._engine.stop(self._handle, grace_s=0)
-            raise
         finally:
+            if self._handle is not None:  # fenced, or something went wrong here: nobody drives it any more
+                self._engine.stop(self._handle, grace_s=0)
             self._progress.end(self._spec.id, self._closing())
 
     def _reclaim(self) -> None:

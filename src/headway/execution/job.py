@@ -124,8 +124,7 @@ class Job:
 
     def start(self) -> Job:
         """Run it in a thread of this process; the interpreter waits for it at its end."""
-        self._thread = threading.Thread(target=self._run, name=self.id)
-        self._thread.start()
+        self._thread = self._session.run_in_thread(self._run, name=self.id)
         return self
 
     def run(self) -> Job:

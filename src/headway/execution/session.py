@@ -6,7 +6,7 @@ In: an opened workspace. Out: `Session`, handed to the flows. It keeps the only 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import final
 
@@ -37,6 +37,7 @@ class Session:
         self._leases: dict[str, Lease] = {}
         self._lock = threading.Lock()
         self._closed = threading.Event()
+        self._threads: list[threading.Thread] = []
         self._beat: threading.Thread | None = None
 
     def engine(self, engine: str | Engine | None = None) -> Engine:
@@ -75,8 +76,20 @@ class Session:
                 self._leases.pop(owner, None)
             self.ledger.release(lease)
 
+    def run_in_thread(self, work: Callable[[], None], *, name: str) -> threading.Thread:
+        """Start work that goes on beside the caller; `close`, and the interpreter's end, wait for it."""
+        thread = threading.Thread(target=work, name=name)
+        with self._lock:
+            self._threads = [one for one in self._threads if one.is_alive()] + [thread]
+        thread.start()
+        return thread
+
     def close(self) -> None:
-        """End the engines and the ledger's connections. Idempotent."""
+        """Wait for work in threads, then end the engines and the ledger's connections. Idempotent."""
+        for thread in self._threads:
+            if thread.is_alive() and thread is not threading.current_thread():
+                self.progress.note(f"waiting for {thread.name} to end (headway stop {thread.name} stops it)")
+                thread.join()
         self._closed.set()
         if self._beat is not None and self._beat is not threading.current_thread():
             self._beat.join(timeout=HEARTBEAT_S)

@@ -15,7 +15,7 @@ from typing import Any, final
 import msgspec
 
 from headway.engines.engine import Engine, Launch, Task
-from headway.errors import DataChangedError, JobFailedError
+from headway.errors import CapabilityError, DataChangedError, JobFailedError
 from headway.execution.admit import admit
 from headway.execution.items import ItemsDrive, ItemsOutcome
 from headway.execution.run import as_driver
@@ -130,8 +130,14 @@ class _Work:
         drive = ItemsDrive(
             session, spec, lease, launch=self._launch, engine=self._engine, retry=self._retry, whole=_is_whole
         )
-        outcome = drive.run(len(self._plan.parts()), self._payloads, title=f"process {spec.name}")
-        self._check(outcome)
+        try:
+            outcome = drive.run(len(self._plan.parts()), self._payloads, title=f"process {spec.name}")
+            self._check(outcome)
+        except (JobFailedError, DataChangedError, CapabilityError) as error:
+            reason = str(error).splitlines()[0]
+            session.ledger.append(lease, [("failed", {"reason": reason, "errors": getattr(error, "errors", [])})])
+            session.ledger.update_entry(spec.id, {"status": "failed"})
+            raise
         dataset = self._publish_dataset(lease, outcome)
         return self._publish_job(lease, outcome, dataset)
 
@@ -209,7 +215,6 @@ class _Work:
             f"max_failed={len(failed)}"
             f"\nsee: headway show {self._spec.id}"
         )
-        self._session.ledger.update_entry(self._spec.id, {"status": "failed"})
         raise JobFailedError(text, job_id=self._spec.id, errors=errors)
 
     def _publish_dataset(self, lease: Lease, outcome: ItemsOutcome) -> Dataset:
