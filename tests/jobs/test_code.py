@@ -414,6 +414,8 @@ def as_nobody() -> Iterator[Path]:
     yield folder
     if is_root:
         os.seteuid(0)
+    for path in folder.rglob("*"):
+        path.chmod(0o755)
     shutil.rmtree(folder)
 
 
