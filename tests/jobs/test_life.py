@@ -145,6 +145,7 @@ def test_the_time_limit_counts_from_when_it_left_the_queue_and_ends_an_attempt()
     [fail] = life.decide(done, spec(timeout_s=60.0), now=100.0)
     assert isinstance(fail, life.Fail)
     assert "time limit of 60 s" in fail.reason
+    assert [error["message"] for error in fail.errors] == ["the time limit passed"], "also when it then ended well"
 
 
 def test_items_go_on_when_a_worker_dies() -> None:
@@ -268,7 +269,7 @@ ACTIONS = st.sampled_from(
     retries=st.integers(0, 3), workers=st.integers(1, 3), mode=st.sampled_from(["run", "items"]),
     steps=st.lists(st.tuples(ACTIONS, st.integers(0, 2)), max_size=40),
 )  # fmt: skip
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_every_random_life_keeps_the_promises_and_ends(
     retries: int, workers: int, mode: Any, steps: list[tuple[str, int]]
 ) -> None:

@@ -265,7 +265,7 @@ def errors(state: JobState) -> tuple[dict[str, Any], ...]:
             continue
         ends = sorted((end for end in attempt.ends if not end.ok), key=lambda end: end.told_to)
         found += [end.error() for end in ends]
-        if not ends and not attempt.live and not attempt.ok:
+        if not ends and not attempt.live and (attempt.cut or not attempt.ok):
             message = attempt.text or attempt.cut or "ended without success"
             found.append({"message": message, "attempt": attempt.number, "worker": None, "exit_code": None})
     return tuple(found)
