@@ -114,3 +114,35 @@ def test_a_trial_that_dies_ends_as_failed_and_the_study_goes_on(ws: hw.Workspace
     failed = next(row for row in study.trials() if row["status"] == "failed")
     assert failed["parameters"] == {"x": "bad"}
     assert failed["failures"] == 2
+
+
+def test_several_deadly_files_in_one_part_are_all_found(ws: hw.Workspace, project: Path) -> None:
+    (project / "deadlier.py").write_text(
+        "import os, signal\nimport numpy as np\n"
+        "def to_array(item):\n"
+        "    if item.key.endswith(('1.txt', '2.txt')) and item.label == 'low':\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    return np.zeros(3)\n"
+    )
+    data = ws.process("deadlier", _manifest(ws), "deadlier:to_array", workers=2, max_failed=8)
+    lost = [problem for problems in data.problems.values() for problem in problems]
+    assert len(lost) == 8
+    assert "SIGKILL" in lost[0].message
+
+
+def test_a_script_can_be_the_transform(ws: hw.Workspace, project: Path) -> None:
+    (project / "convert.py").write_text(
+        "import json, os\n"
+        "channel = json.loads(os.environ['SM_CHANNELS'])[0].upper()\n"
+        "source, target = os.environ['SM_CHANNEL_' + channel], os.environ['SM_OUTPUT_DATA_DIR']\n"
+        "for folder, _, names in os.walk(source):\n"
+        "    for name in names:\n"
+        "        path = os.path.join(folder, name)\n"
+        "        out = os.path.join(target, os.path.relpath(path, source))\n"
+        "        os.makedirs(os.path.dirname(out), exist_ok=True)\n"
+        "        open(out, 'w').write(open(path).read().upper())\n"
+    )
+    data = ws.process("script", _manifest(ws), hw.Script("convert.py"), workers=2)
+    written = data.open(ws.session.files).channel("train").files()
+    assert len(written) == 48
+    assert all(path.suffix == ".txt" for path in written)

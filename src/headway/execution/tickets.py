@@ -52,7 +52,8 @@ def make_launch(
 
     Args:
         attempt: number of the attempt; its folder must be new.
-        channels: by name. With more than one coupled worker, rank r gets shards r, r + workers, ...; others get all.
+        channels: by name. In a gang of at most as many workers as there are shards, rank r gets shards r, r + workers,
+            ...; otherwise every worker gets all.
         forbidden: absolute paths (folders end with a slash) whose opening fails the job.
         workers: how many to start; None for the specification's number.
         options: laid over the specification's options.
@@ -141,8 +142,9 @@ def _ticket(files: Files, spec: JobSpec, base: Path, *, attempt: int, rank: int,
 def _channel(folder: Path, name: str, source: ChannelSource, *, rank: int, world: int) -> dict[str, Any]:
     """One channel as a ticket names it; its listing is written once per distinct set of shards."""
     shards = list(range(len(source.files)))
-    mine = [shard for shard in shards if shard % world == rank] if world > 1 else shards
-    listing = folder / (f"{name}.json" if world == 1 else f"{name}.rank-{rank}.json")
+    spread = 1 < world <= len(shards)
+    mine = [shard for shard in shards if shard % world == rank] if spread else shards
+    listing = folder / (f"{name}.json" if not spread else f"{name}.rank-{rank}.json")
     if not listing.exists():
         pairs = [list(pair) for shard in mine for pair in source.files[shard]]
         listing.write_bytes(pretty({"root": source.root, "files": pairs}))

@@ -151,6 +151,7 @@ class _Work:
             root=str(local_root(self._manifest)),
             dataset=files.local(self._home),
             attempt=attempt,
+            listed_at=self._manifest.listed_at,
         )
 
     def _launch(self, attempt: int, workers: int) -> Launch:
@@ -158,9 +159,10 @@ class _Work:
 
     def _retry(self, task: Task, error: Mapping[str, Any]) -> Any:
         """Another try for a part whose worker died; the item that it died of is left out from the second time on."""
-        if not error.get("lost") or task.attempt >= LOST_TRIES:
-            return None
         payload = dict(task.payload)
+        found_out = len(payload.get("exclude", ()))
+        if not error.get("lost") or task.attempt >= LOST_TRIES + 2 * found_out:
+            return None
         folder = self._session.files.local(f"jobs/{self._spec.id}/attempts/{payload['attempt']}/{error['worker']}")
         item = poisoned_item(folder, number=task.number)
         if item is not None and item["key"] is None:
@@ -168,7 +170,7 @@ class _Work:
         elif item is not None:
             suspects = list(payload.get("suspects", []))
             if item["key"] in suspects:
-                payload["exclude"] = sorted({*payload.get("exclude", []), item["key"]})
+                payload["exclude"] = payload.get("exclude", {}) | {item["key"]: str(error.get("message", ""))}
             payload["suspects"] = sorted({*suspects, item["key"]})
         return payload
 
@@ -278,8 +280,8 @@ class _Work:
 
 
 def _is_whole(result: Any) -> bool:
-    """Whether a part has no item that failed and deserves another try."""
-    return not any(problem["reason"] == "failed" for problem in result["problems"])
+    """Whether a part has no item that failed, or killed its worker, and deserves another try."""
+    return all(problem["reason"] == "skipped" for problem in result["problems"])
 
 
 def load_dataset(session: Session, ref: str) -> Dataset:

@@ -48,10 +48,15 @@ def serve(worker: Worker, tasks: int | None) -> Ending:
 def make_work(worker: Worker) -> Work:
     """What is called for each task: what the runner returns, or the program's function with the payload as keywords.
 
+    A script needs a runner, which runs it for each task.
+
     Raises:
         ProgramFault: the program is no function.
     """
     described = worker.ticket["program"]
+    if described["kind"] == "script" and described.get("runner"):
+        of_script: Work = program.attribute(described["runner"])(worker.context, None)
+        return of_script
     if described["kind"] != "function":
         raise program.ProgramFault(f"{described['name']} is a {described['kind']}; only functions take items")
     function = program.target(worker.ticket)
