@@ -1,8 +1,8 @@
 """The manifest of 1,000,000 keys against the usual pandas script: at most its time and half its memory.
 
 Both begin with a Parquet inventory (key, size, etag; 200 skewed classes) and end with three S3 manifest files and a
-Parquet table with label, code and channel. The script splits by scikit-learn's `train_test_split`; Headway besides keeps
-copies together, digests every row, writes a report and publishes through the commit protocol and the ledger.
+Parquet table with label, code and channel. The script splits by scikit-learn's `train_test_split`; Headway besides
+keeps copies together, digests every row, writes a report and publishes through the commit protocol and the ledger.
 """
 
 from __future__ import annotations

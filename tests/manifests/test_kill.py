@@ -147,9 +147,12 @@ def test_a_builder_that_was_taken_over_publishes_nothing_and_follows(fill: Fill,
     assert [event.kind for event in ledger.events("manifest-p-1")] == ["chosen"]
 
 
-def test_what_was_chosen_but_not_written_down_is_written_down(fill: Fill, make: Build, files: Files) -> None:
+def test_what_was_chosen_but_not_written_down_is_written_down(
+    fill: Fill, make: Build, files: Files, ledger: Ledger
+) -> None:
     fill({"cat": 10, "dog": 10})
     first = make()
+    ledger.update_entry(first.id, {"status": "building"})
     for name in ("result.json", "train.manifest", "table.parquet"):
         files.remove(f"{first.folder}/{name}")
     assert make() == first

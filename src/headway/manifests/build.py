@@ -17,16 +17,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 from headway.errors import FencedError
-from headway.manifests.contents import divide, gather, lookup_of
+from headway.manifests.contents import Contents, Parent, divide, gather, lookup_of
 from headway.manifests.listing import Progress
 from headway.manifests.manifest import KIND, Manifest, folder_of, id_of, published, read_manifest, relocated
-from headway.manifests.publish import Version, finish, write_version
+from headway.manifests.publish import READY, Version, finish, write_version
 from headway.manifests.relocate import relocate
 from headway.manifests.rules import Rules, Table
 from headway.manifests.split import Split
 from headway.stores.commit import republish
 from headway.stores.files import Files
-from headway.stores.ledger import Entry, Ledger
+from headway.stores.ledger import Entry, Lease, Ledger
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 _FOLLOW_S = 0.1
@@ -74,30 +74,33 @@ def build(
             "the name of a manifest has up to 80 letters, digits, '.', '_' and '-', the first a letter or digit; "
             f"got {name!r}"
         )
-    rules, started, contents = Rules(label, split or Split()), clock(), None
+    rules, started = Rules(label, split or Split()), clock()
+    contents: Contents | None = None
+    parent: Parent | None = None
     while True:
-        newest, parent = ledger.entry(KIND, name), _newest_published(files, ledger, name)
-        if contents is None or contents.parent_id != (parent.id if parent else None):
+        newest, before = ledger.entry(KIND, name), _newest_published(files, ledger, name)
+        if before is None or parent is None or parent.manifest != before:
+            parent = Parent(files, before) if before is not None else None
+        if contents is None or contents.parent_id != (before.id if before else None):
             contents = gather(files, source_url, rules=rules, parent=parent, progress=progress, clock=clock)
         wanted, divided = lookup_of(contents, rules), None
-        entry = newest if newest is not None and newest.lookup == wanted else None
-        if entry is not None:
-            made = _existing(files, ledger, entry.version, name=name)
+        if newest is not None and newest.lookup == wanted:
+            made = _existing(files, ledger, newest.version, name=name)
             if made is not None:
-                finish(files, ledger, made)
+                if newest.body.get("status") != READY:
+                    finish(files, ledger, made)  # its builder was killed just before
                 return _seen_at(ledger, made, contents.url)
+            lease = _claim(files, ledger, name, newest.version, progress)
+            entry: Entry | None = newest
         else:
-            divided = divide(contents, rules, files=files, parent=parent)
-            entry = _reserve(files, ledger, name, newest, wanted, progress)
-            if entry is None:
-                continue  # another builder was faster: see what it made
-        lease = ledger.claim(entry.id)
+            divided = divide(contents, rules, parent=parent)
+            entry, lease = _reserve(files, ledger, name, newest, before, wanted, progress)
         if lease is None:
-            _follow(files, ledger, entry, progress)
             continue
         try:
-            if _still(files, ledger, entry, parent):
-                divided = divided or divide(contents, rules, files=files, parent=parent)
+            assert entry is not None
+            if divided is not None or _still(files, ledger, entry, before):
+                divided = divided or divide(contents, rules, parent=parent)
                 version = Version(entry=entry, lease=lease, parent=parent, started=started)
                 return write_version(files, ledger, version, contents, divided, rules=rules, clock=clock)
         except FencedError:
@@ -122,27 +125,45 @@ def _existing(files: Files, ledger: Ledger, version: int, *, name: str) -> Manif
     return relocated(ledger, read_manifest(files, name, version, found)) if found is not None else None
 
 
-def _reserve(
-    files: Files, ledger: Ledger, name: str, newest: Entry | None, wanted: str, progress: Progress | None
-) -> Entry | None:
-    """The next version, if nobody was faster.
+def _claim(files: Files, ledger: Ledger, name: str, version: int, progress: Progress | None) -> Lease | None:
+    """The right to write a version; None, after its builder has ended, when somebody else writes it."""
+    lease = ledger.claim(id_of(name, version))
+    if lease is None:
+        _follow(files, ledger, name, version, progress)
+    return lease
 
-    A version that a dead builder left unpublished is passed over. It is held meanwhile, so that nobody can publish it
-    between the look at what is published and the reservation of the next one.
+
+def _reserve(
+    files: Files,
+    ledger: Ledger,
+    name: str,
+    newest: Entry | None,
+    before: Manifest | None,
+    wanted: str,
+    progress: Progress | None,
+) -> tuple[Entry | None, Lease | None]:
+    """The next version and the right to write it, if nobody was faster.
+
+    The right is claimed before others can see the version. A version that a dead builder left unpublished is passed
+    over; it is held meanwhile, so that nobody can publish it between the look at what is published and the reservation.
     """
-    guard = None
-    if newest is not None and published(files, name, newest.version) is None:
-        guard = ledger.claim(newest.id)
+    expect, guard, entry = newest.version if newest is not None else 0, None, None
+    if expect and published(files, name, expect) is None:
+        guard = _claim(files, ledger, name, expect, progress)
         if guard is None:
-            _follow(files, ledger, newest, progress)
-            return None
+            return None, None
+    lease = None
     try:
-        expect = newest.version if newest is not None else 0
-        entry, created = ledger.reserve(KIND, name, lookup=wanted, body={"status": "building"}, expect=expect)
-        return entry if created else None
+        lease = _claim(files, ledger, name, expect + 1, progress)
+        if lease is not None and _newest_published(files, ledger, name) == before:
+            body = {"status": "building"}
+            made, created = ledger.reserve(KIND, name, lookup=wanted, body=body, expect=expect)
+            entry = made if created else None
     finally:
-        if guard is not None:
-            ledger.release(guard)
+        for held in (guard, lease if entry is None else None):
+            if held is not None:
+                ledger.release(held)
+    return entry, lease if entry is not None else None
 
 
 def _still(files: Files, ledger: Ledger, entry: Entry, parent: Manifest | None) -> bool:
@@ -152,14 +173,14 @@ def _still(files: Files, ledger: Ledger, entry: Entry, parent: Manifest | None) 
     return newest is not None and newest.version == entry.version and before == parent
 
 
-def _follow(files: Files, ledger: Ledger, entry: Entry, progress: Progress | None) -> None:
+def _follow(files: Files, ledger: Ledger, name: str, version: int, progress: Progress | None) -> None:
     """Wait until another builder of this version has ended, in whatever way."""
-    while published(files, entry.name, entry.version) is None:
-        holder = ledger.holder(entry.id)
+    while published(files, name, version) is None:
+        holder = ledger.holder(id_of(name, version))
         if holder is None or not holder.alive:
             return
         if progress:
-            progress(f"waiting for {holder.driver}, which builds {entry.id}", 0, None)
+            progress(f"waiting for {holder.driver}, which builds {id_of(name, version)}", 0, None)
         time.sleep(_FOLLOW_S)
 
 

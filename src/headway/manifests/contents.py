@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any, final
 
@@ -30,6 +31,24 @@ from headway.stores.files import Files
 
 _WAY = 1
 """Counted up when the same input would be divided in another way."""
+
+
+@final
+class Parent:
+    """The version before, with its tables, read when first asked for."""
+
+    def __init__(self, files: Files, manifest: Manifest) -> None:
+        self._files, self.manifest = files, manifest
+
+    @cached_property
+    def table(self) -> Any:
+        """All its rows."""
+        return self.manifest.table(self._files)
+
+    @cached_property
+    def earlier(self) -> Any:
+        """What versions before it had placed and it has no more."""
+        return self.manifest.earlier(self._files)
 
 
 @final
@@ -86,7 +105,7 @@ def gather(
     source_url: str | Path | Files,
     *,
     rules: Rules,
-    parent: Manifest | None,
+    parent: Parent | None,
     progress: Progress | None,
     clock: Callable[[], float] = time.time,
 ) -> Contents:
@@ -114,8 +133,8 @@ def gather(
     if absent:
         listing.folders["not_there"] = absent
     if source is not None:
-        table = parent.table(files) if parent is not None and parent.kind == "files" else None
-        listed_at = parent.listed_at if parent is not None else 0.0
+        known = parent if parent is not None and parent.manifest.kind == "files" else None
+        table, listed_at = (known.table, known.manifest.listed_at) if known else (None, 0.0)
         reused = add_digests(listing, source, parent=table, parent_listed_at=listed_at, progress=progress)
     return Contents(
         listing=listing,
@@ -123,7 +142,7 @@ def gather(
         group_hashes=_hashes(groups) if groups is not None else None,
         url=url,
         kind=kind,
-        parent_id=parent.id if parent is not None else None,
+        parent_id=parent.manifest.id if parent is not None else None,
         num_reused=reused,
     )
 
@@ -165,7 +184,7 @@ def lookup_of(contents: Contents, rules: Rules) -> str:
     )
 
 
-def divide(contents: Contents, rules: Rules, *, files: Files, parent: Manifest | None) -> Divided:
+def divide(contents: Contents, rules: Rules, *, parent: Parent | None) -> Divided:
     """Give each file its label code and its channel.
 
     Raises:
@@ -173,14 +192,14 @@ def divide(contents: Contents, rules: Rules, *, files: Files, parent: Manifest |
         ShortfallError: a class has too few files in a channel.
     """
     listing, split = _copy_of(contents.listing), rules.split
-    names, labels = _label_codes(contents.labelled, parent.labels if parent is not None else {})
+    names, labels = _label_codes(contents.labelled, parent.manifest.labels if parent is not None else {})
     codes = contents.labelled.sorted({name: i for i, name in enumerate(names)})
     _check_classes(listing, codes, names, contents.url)
     _settle_conflicts(listing, contents, codes, names, split)
     rows = np.flatnonzero(listing.status == OK)
     keys = listing.keys if len(rows) == len(listing) else take(listing.keys, rows)
     groups = contents.group_hashes
-    placed = Placed.of([parent.earlier(files), parent.table(files)]) if parent is not None else None
+    placed = Placed.of([parent.earlier, parent.table]) if parent is not None else None
     units = units_of(
         keys=keys,
         contents=contents.contents[rows],
@@ -293,7 +312,7 @@ def _check_minimum(
     names: list[str],
     split: Split,
     url: str,
-    parent: Manifest | None,
+    parent: Parent | None,
 ) -> None:
     """Each class has its minimum in each channel that has a share."""
     counts = count(codes[channels >= 0], channels[channels >= 0], num_labels=len(names))
@@ -312,7 +331,7 @@ def _check_minimum(
     if (totals < needed).any():
         advice = f"a class needs at least {needed} usable files: add files"
     elif parent is not None:
-        advice = f"files keep the channel that {parent.id} gave them: add files, or build under another name"
+        advice = f"files keep the channel that {parent.manifest.id} gave them: add files, or build under another name"
     else:
         advice = "its groups or copies are too large to be divided so: add files or groups"
     raise ShortfallError(

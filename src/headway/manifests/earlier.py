@@ -29,22 +29,25 @@ SCHEMA = pa.schema(
 """Columns of `earlier.parquet`; `version` is the last version that had the file."""
 
 
+def nothing_earlier() -> Any:
+    """The table of a first version."""
+    return pa.Table.from_batches([], schema=SCHEMA)
+
+
 def earlier_rows(*, parent: Any, before: Any, version: int, keys: Any, digests: Any) -> Any:
     """The table of what is not there any more.
 
     Args:
-        parent: table of the parent, None for a first version.
-        before: the parent's own `earlier` table, None for a first version.
+        parent: table of the parent.
+        before: the parent's own `earlier` table.
         version: the parent's version.
         keys: of the files that have a channel now.
         digests: theirs.
     """
-    if parent is None:
-        return pa.Table.from_batches([], schema=SCHEMA)
     rows = np.flatnonzero(channel_codes(parent["channel"]) >= 0)
     left = take(parent.select(list(COLUMNS)), rows)
     left = left.append_column("version", arrow(np.full(len(rows), version, np.int32)))
-    everything = pa.concat_tables([table.cast(SCHEMA) for table in (before, left) if table is not None])
+    everything = pa.concat_tables([table.cast(SCHEMA) for table in (before, left)])
     there = _pairs(keys, digests)
     gone = ~np.isin(_pairs(texts(everything["key"]), texts(everything["digest"])), there)
     return take(everything, np.flatnonzero(gone)).unify_dictionaries().combine_chunks()

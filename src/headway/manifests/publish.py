@@ -14,8 +14,8 @@ import pyarrow as pa
 
 from headway.manifests.columns import arrow, digest_columns, take, texts
 from headway.manifests.compare import difference
-from headway.manifests.contents import Contents, Divided
-from headway.manifests.earlier import earlier_rows
+from headway.manifests.contents import Contents, Divided, Parent
+from headway.manifests.earlier import earlier_rows, nothing_earlier
 from headway.manifests.listing import STATUSES
 from headway.manifests.manifest import Channel, Manifest, folder_of, id_of
 from headway.manifests.report import describe, warnings_of
@@ -27,6 +27,8 @@ from headway.stores.commit import publish, seal, verify
 from headway.stores.files import Files
 from headway.stores.ledger import Edge, Entry, Lease, Ledger
 
+READY = "ready"
+"""The status of a version, in listings, that is published and whose files lie at the top level too."""
 PEOPLE = ("table.parquet", "labels.json", "report.json", "manifest.json", *(f"{name}.manifest" for name in CHANNELS))
 """Files of the attempt that are also linked (or copied) at the version's top level, for people."""
 
@@ -61,7 +63,7 @@ def table_of(divided: Divided) -> Any:
 class Version:
     """The version that is being written: its entry, the right to write it, what it follows, when it began."""
 
-    def __init__(self, *, entry: Entry, lease: Lease, parent: Manifest | None, started: float) -> None:
+    def __init__(self, *, entry: Entry, lease: Lease, parent: Parent | None, started: float) -> None:
         self.entry, self.lease, self.parent, self.started = entry, lease, parent, started
         self.home = folder_of(entry.name, entry.version)
         self.attempt = lease.epoch
@@ -87,8 +89,7 @@ def write_version(
         files.remove(version.folder)
     parent, table = version.parent, table_of(divided)
     prefix = contents.url.rstrip("/") + "/"
-    before = parent.table(files) if parent is not None else None
-    _write_files(files, version, divided, table, before=before, prefix=prefix)
+    _write_files(files, version, divided, table, prefix=prefix)
     ledger.heartbeat(version.lease)
     report = describe(
         listing=divided.listing,
@@ -98,7 +99,7 @@ def write_version(
         split=rules.split,
         contents=contents.contents,
         twice=contents.twice,
-        difference={"parent": parent.id, **difference(before, table)} if parent is not None else None,
+        difference={"parent": parent.manifest.id, **difference(parent.table, table)} if parent is not None else None,
     )
     manifest = _record(version, contents, divided, report, rules=rules, prefix=prefix, now=clock())
     report |= {"manifest": manifest.id, "reused_digests": contents.num_reused, "wall_s": manifest.wall_s}
@@ -112,7 +113,7 @@ def write_version(
     return manifest
 
 
-def _write_files(files: Files, version: Version, divided: Divided, table: Any, *, before: Any, prefix: str) -> None:
+def _write_files(files: Files, version: Version, divided: Divided, table: Any, *, prefix: str) -> None:
     def create(name: str) -> BinaryIO:
         return files.open(f"{version.folder}/{name}", "wb")
 
@@ -122,12 +123,14 @@ def _write_files(files: Files, version: Version, divided: Divided, table: Any, *
     with create("labels.json") as stream:
         write_labels(divided.labels, stream)
     rows = np.flatnonzero(divided.channels >= 0)
-    left = earlier_rows(
-        parent=before,
-        before=version.parent.earlier(files) if version.parent is not None else None,
-        version=version.parent.version if version.parent is not None else 0,
-        keys=take(divided.listing.keys, rows) if before is not None else None,
-        digests=take(divided.listing.digests, rows) if before is not None else None,
+    keys, digests = (take(column, rows) for column in (divided.listing.keys, divided.listing.digests))
+    parent = version.parent
+    left = (
+        earlier_rows(
+            parent=parent.table, before=parent.earlier, version=parent.manifest.version, keys=keys, digests=digests
+        )
+        if parent is not None
+        else nothing_earlier()
     )
     with create("earlier.parquet") as stream:
         write_table(left, stream)
@@ -165,7 +168,7 @@ def _record(
         counts=report["counts"],
         sizes=report["sizes"],
         statuses=report["statuses"],
-        parent=version.parent.id if version.parent is not None else None,
+        parent=version.parent.manifest.id if version.parent is not None else None,
         listed_at=contents.listing.listed_at,
         created_at=now,
         wall_s=round(now - version.started, 3),
@@ -199,7 +202,7 @@ def finish(files: Files, ledger: Ledger, manifest: Manifest) -> None:
         ledger.link([Edge(source=manifest.id, target=manifest.parent, role="parent")])
     totals = {name: channel.num_files for name, channel in manifest.channels.items()}
     body = {
-        "status": "ready",
+        "status": READY,
         "digest": manifest.digest,
         "source_url": manifest.source_url,
         "num_files": manifest.num_files,

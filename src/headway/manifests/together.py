@@ -26,8 +26,11 @@ class Groups:
         width = int(codes.max()) + 1
         pairs, sizes = np.unique(self._inverse * np.int64(width) + codes, return_counts=True)
         self._cells: list[list[tuple[int, int]]] = [[] for _ in self._names]
+        self._having: dict[int, list[int]] = {}
         for pair, size in zip(pairs.tolist(), sizes.tolist(), strict=True):
-            self._cells[pair // width].append((pair % width, size))
+            unit, label = divmod(pair, width)
+            self._cells[unit].append((label, size))
+            self._having.setdefault(label, []).append(unit)
         self._totals = np.bincount(self._inverse, minlength=len(self._names))
         self._order = priorities(self._names.copy(), seed=split.seed)
         self._chosen = np.full(len(self._names), _NONE, np.int8)
@@ -81,11 +84,11 @@ class Groups:
         """The smallest unit with this label that another channel can spare, from the channel that has most to spare."""
         best: tuple[int, int, int] | None = None
         found = None
-        for unit, cells in enumerate(self._cells):
+        for unit in self._having.get(label, ()):
             origin = int(self._chosen[unit])
-            if origin == channel or not any(its == label for its, _ in cells):
+            if origin == channel:
                 continue
-            spare = min(have[its][origin] - size - self._floors[origin] for its, size in cells)
+            spare = min(have[its][origin] - size - self._floors[origin] for its, size in self._cells[unit])
             key = (int(self._totals[unit]), -spare, int(self._order[unit]))
             if spare >= 0 and (best is None or key < best):
                 best, found = key, unit
