@@ -14,6 +14,7 @@ from headway.engines.engine import Engine, Launch, Pool, Task, TaskNews
 from headway.errors import FencedError, StoppedError
 from headway.execution import stopping
 from headway.execution.session import Session
+from headway.execution.settle import keep_digests
 from headway.jobs import life
 from headway.jobs.folder import JobFolder
 from headway.jobs.spec import JobSpec
@@ -148,6 +149,7 @@ class ItemsDrive:
             raise
         finally:
             pool.close(grace_s=0 if stopped is None else self._spec.grace_s)
+            keep_digests(self._folder, attempt)
         if stopped is not None:
             self._append("stopped", {})
             stopping.clear(self._session.files, self._spec.id)

@@ -54,6 +54,12 @@ def end_of(files: Files, spec: JobSpec, seen: Observation) -> dict[str, Any]:
     return body
 
 
+def keep_digests(folder: JobFolder, attempt: int) -> None:
+    """Add to the traces of an attempt's workers the digests of what they read outside the packed code."""
+    for path in folder.traces(attempt):
+        fill_in(path)
+
+
 def judge(files: Files, spec: JobSpec, attempt: int, ended: dict[int, dict[str, Any]]) -> Verdict:
     """The verdict on an attempt whose workers have all ended.
 

@@ -46,6 +46,7 @@ def make_launch(
     forbidden: Sequence[str] = (),
     workers: int | None = None,
     options: Mapping[str, Any] | None = None,
+    known: Sequence[str] = (),
     preload: bool = True,
 ) -> Launch:
     """The launch of one attempt; its folders and tickets are written.
@@ -57,6 +58,7 @@ def make_launch(
         forbidden: absolute paths (folders end with a slash) whose opening fails the job.
         workers: how many to start; None for the specification's number.
         options: laid over the specification's options.
+        known: folders whose files have digests of their own (a manifest's), so that reading them is not traced.
         preload: whether a fork server may load the program's third-party imports beforehand.
 
     Raises:
@@ -77,6 +79,7 @@ def make_launch(
         }
         ticket = _ticket(files, spec, base, attempt=attempt, rank=rank, workers=num_workers)
         ticket |= {"channels": shown, "forbidden": list(forbidden), "secret_names": sorted(secrets)}
+        ticket["trace_excluded"] += known
         ticket["options"] = dict(spec.options) | dict(options or {})
         (base / f"ticket-{rank + 1}.json").write_bytes(pretty(ticket))
         tickets.append(ticket)
@@ -132,7 +135,8 @@ def _ticket(files: Files, spec: JobSpec, base: Path, *, attempt: int, rank: int,
         "metrics": spec.metrics,
         "seed": spec.seed,
         "allow_test": spec.allow_test,
-        "trace_roots": [str(job / "code")],
+        "trace_roots": [],
+        "trace_excluded": [str(files.local("."))],
         "environment": {},
         "timeout_s": spec.timeout_s,
         "grace_s": spec.grace_s,

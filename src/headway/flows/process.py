@@ -155,7 +155,14 @@ class _Work:
         )
 
     def _launch(self, attempt: int, workers: int) -> Launch:
-        return make_launch(self._session.files, self._spec, attempt=attempt, channels={}, workers=workers)
+        return make_launch(
+            self._session.files,
+            self._spec,
+            attempt=attempt,
+            channels={},
+            workers=workers,
+            known=[str(local_root(self._manifest))],
+        )
 
     def _retry(self, task: Task, error: Mapping[str, Any]) -> Any:
         """Another try for a part whose worker died; the item that it died of is left out from the second time on."""

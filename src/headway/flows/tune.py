@@ -20,6 +20,7 @@ from headway.execution.admit import Admission, admit
 from headway.execution.job import Job
 from headway.execution.run import as_driver
 from headway.execution.session import Session
+from headway.execution.settle import keep_digests
 from headway.execution.tickets import make_launch
 from headway.flows.channels import Data, Feed, feed
 from headway.flows.data_of import data_of
@@ -228,6 +229,7 @@ class _Work:
             raise
         finally:
             runner.close()
+            keep_digests(self._folder, self._attempt)
             session.progress.end(spec.id, report.sentence(state))
             session.ledger.update_entry(spec.id, {"status": ended} | report.summary(state))
 

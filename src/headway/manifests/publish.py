@@ -199,7 +199,7 @@ def finish(files: Files, ledger: Ledger, manifest: Manifest) -> None:
     Guarantees: idempotent; a builder that finds a version published does it again for one that was killed here.
     """
     if manifest.parent is not None:
-        ledger.link([Edge(source=manifest.id, target=manifest.parent, role="parent")])
+        ledger.link([Edge(source=manifest.parent, target=manifest.id, role="parent")])
     totals = {name: channel.num_files for name, channel in manifest.channels.items()}
     body = {
         "status": READY,

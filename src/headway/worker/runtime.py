@@ -22,6 +22,7 @@ from headway.worker import metrics, outcome, program, threads, watch
 from headway.worker import ticket as tickets
 from headway.worker.environment import environment
 from headway.worker.masking import Mask
+from headway.worker.trees import remove_tree
 
 RING = b"\0"
 
@@ -151,7 +152,7 @@ class Worker:
         return watch.Recorder(
             code=self.ticket["program"]["code"],
             copy=tickets.workplace(self.ticket) if self.ticket["program"]["kind"] == "script" else None,
-            excluded=[*excluded, *folders.get("previous_checkpoints", [])],
+            excluded=[*excluded, *folders.get("previous_checkpoints", []), *self.ticket.get("trace_excluded", [])],
             roots=self.ticket.get("trace_roots", ()),
             forbidden=self.ticket.get("forbidden", ()),
         )
@@ -232,7 +233,10 @@ def main(path: str, *, bell: int | None = None, tasks: int | None = None) -> NoR
 
 
 def leave(worker: Worker, ending: Ending) -> NoReturn:
-    """Tear down in the order of the interpreter, write trace and outcome, and go."""
+    """Tear down in the order of the interpreter, write trace and outcome, and go.
+
+    The scratch folder of a success is removed; that of a failure stays to be looked at.
+    """
     try:
         threading._shutdown()  # type: ignore[attr-defined]
         atexit._run_exitfuncs()
@@ -243,7 +247,8 @@ def leave(worker: Worker, ending: Ending) -> NoReturn:
     worker.write_trace()
     worker.write_outcome(ending)
     if ending.exit_code == 0:
-        _clear(worker.ticket["folders"]["scratch"])
+        os.chdir("/")
+        remove_tree(worker.ticket["folders"]["scratch"])
     worker.reporter.ring()
     os._exit(ending.exit_code)
 
@@ -256,11 +261,3 @@ def flush(ending: Ending, worker: Worker) -> None:
         except (OSError, ValueError) as error:
             if ending.exit_code == 0 and not getattr(stream, "closed", False):
                 ending.exit_code, ending.message = 120, worker.mask.text(f"the output could not be written: {error}")
-
-
-def _clear(folder: str) -> None:
-    """Remove the scratch folder of a success; that of a failure stays to be looked at."""
-    import shutil
-
-    os.chdir("/")
-    shutil.rmtree(folder, ignore_errors=True)
