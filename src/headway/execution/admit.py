@@ -49,12 +49,14 @@ class Admission(Record):
 
     @property
     def note(self) -> str:
-        """One line for progress; empty for a new job."""
+        """What progress says of it; of a new job what its program was warned of, mostly nothing."""
         said = {
             "reused": "finished before; nothing that it ran or read has changed",
             "resumed": "goes on where it was",
         }
-        return f"{self.spec.id}: {said[self.decision]}" if self.decision in said else ""
+        if self.decision in said:
+            return f"{self.spec.id}: {said[self.decision]}"
+        return "\n".join(f"{self.spec.id}: {warning}" for warning in self.spec.program.warnings)
 
 
 class _Found(Record):

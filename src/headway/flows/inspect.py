@@ -46,7 +46,8 @@ def find(session: Session, text: str, *, kinds: tuple[str, ...] | None = None) -
 
 def jobs(session: Session) -> list[dict[str, Any]]:
     """One row per job, oldest first: id, kind, status, attempts, seconds, metrics."""
-    return [job_row(session, e) for e in session.ledger.entries() if e.kind in JOB_KINDS]
+    entries = sorted(session.ledger.entries(), key=lambda entry: entry.created_at)
+    return [job_row(session, entry) for entry in entries if entry.kind in JOB_KINDS]
 
 
 def job_row(session: Session, entry: Entry) -> dict[str, Any]:

@@ -81,7 +81,7 @@ def process(
         mode="items",
         program=UNPACKED,
         workers=workers,
-        hyperparameters=dict(hyperparameters),
+        hyperparameters=check_hyperparameters(UNPACKED, hyperparameters),
         resources=resources,
         retries=1,
         engine=session.engine_url(engine),
@@ -91,7 +91,7 @@ def process(
 
     def pack(into: Path) -> ProgramRecord:
         packed = snapshot(program, into, runner=RUNNER)
-        check_hyperparameters(packed, draft.hyperparameters)
+        check_hyperparameters(packed, draft.hyperparameters, given_by_runner=packed.required_names[:1])
         return packed
 
     admission = admit(session.files, session.ledger, draft, pack, fresh=fresh)

@@ -72,7 +72,7 @@ def train(
         kind=kind,
         name=name,
         program=UNPACKED,
-        hyperparameters=dict(hyperparameters),
+        hyperparameters=check_hyperparameters(UNPACKED, hyperparameters),
         channels=given.refs,
         inputs=given.inputs,
         workers=workers,
@@ -89,7 +89,7 @@ def train(
 
     def pack(into: Path) -> ProgramRecord:
         packed = snapshot(chosen, into, runner=None if isinstance(chosen, Script) else RUNNER)
-        check_hyperparameters(packed, draft.hyperparameters)
+        check_hyperparameters(packed, draft.hyperparameters, given_by_runner=[])
         return packed
 
     admission = admit(session.files, session.ledger, draft, pack, fresh=fresh)

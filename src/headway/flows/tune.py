@@ -79,6 +79,7 @@ def tune(
     where = session.engine(engine)
     resources = resources or Resources()
     check_fits(where.capabilities(), resources, workers=parallel, coupled=False)
+    fixed = check_hyperparameters(UNPACKED, hyperparameters)
     patterns = dict(chosen.metrics)
     compile_patterns(patterns)
     given = feed(session, data, channels=None)
@@ -92,7 +93,7 @@ def tune(
         seed=seed,
         searcher=searcher,
         scheduler=scheduler,
-        settings={"hyperparameters": dict(hyperparameters)},
+        settings={"hyperparameters": fixed},
     )
     is_script = isinstance(chosen, Script)
     recorded = msgspec.to_builtins(study)
@@ -103,7 +104,7 @@ def tune(
         name=name,
         mode="run" if is_script else "items",
         program=UNPACKED,
-        hyperparameters=dict(hyperparameters),
+        hyperparameters=fixed,
         channels=given.refs,
         inputs=given.inputs,
         workers=parallel,
@@ -120,7 +121,7 @@ def tune(
 
     def pack(into: Path) -> ProgramRecord:
         packed = snapshot(chosen, into, runner=None if is_script else RUNNER)
-        check_hyperparameters(packed, dict(hyperparameters) | dict.fromkeys(space))
+        check_hyperparameters(packed, fixed | dict.fromkeys(space, 0), given_by_runner=[])
         return packed
 
     admission = _admit(session, draft, pack, new=new)
@@ -312,7 +313,7 @@ class _Work:
 
     def _progress(self, state: StudyState) -> None:
         """Show how far it is, and drop the models that are no longer among the best."""
-        self._session.progress.advance(self._spec.id, done=state.num_ended, text=report.sentence(state))
+        self._session.progress.advance(self._spec.id, done=state.num_ended, text=report.news(state))
         for number in report.surplus(state, keep_best=self._spec.options["keep_best"]):
             artifact = state.trials[number].artifact
             if number not in self._removed and artifact is not None:
