@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import secrets
+import shutil
+import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -86,3 +89,13 @@ def raises_told() -> Callable[..., Any]:
         return pytest.raises(kind, match="(?s)" + "".join(f"(?=.*{word})" for word in words))
 
     return expect
+
+
+@pytest.fixture
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder that another user can reach (pytest's own are for one user only)."""
+    folder = Path(tempfile.mkdtemp(prefix="headway-test-"))
+    folder.chmod(0o755)
+    yield folder
+    subprocess.run(["chmod", "-R", "u+rwX", folder], check=True)
+    shutil.rmtree(folder)

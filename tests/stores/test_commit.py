@@ -77,6 +77,14 @@ def test_only_named_outputs_are_sealed(files: Files) -> None:
         seal(files, "jobs/j", attempt=2)
 
 
+def test_digests_that_are_known_are_not_taken_again(files: Files) -> None:
+    write_attempt(files, 1)
+    outcome = seal(files, "jobs/j", attempt=1, digests={"a.bin": "0" * 64, "other": "1" * 64})
+    assert {o.name: o.digest == "0" * 64 for o in outcome.outputs} == {name: name == "a.bin" for name in CONTENT}
+    with pytest.raises(DataChangedError, match=r"a\.bin has other bytes"):
+        verify(files, "jobs/j", attempt=1, deep=True)
+
+
 def test_an_attempt_without_outputs_can_be_sealed(files: Files, sqlite: Ledger) -> None:
     files.write("jobs/j/attempts/1/log.txt", b"")
     outcome = seal(files, "jobs/j", attempt=1, only=[])

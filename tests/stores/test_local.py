@@ -9,51 +9,16 @@ import signal
 import stat
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from forks import as_nobody
 
 from headway.errors import WorkspaceError
 from headway.stores.commit import publish, result, seal
 from headway.stores.files import TEMPORARY, Files
 from headway.stores.ledger import Ledger
-
-NOBODY = 65534
-
-
-def as_nobody(work: Callable[[], None]) -> None:
-    """Run in a child process that is not root, and fail when it fails."""
-    pid = os.fork()
-    if pid == 0:
-        code = 1
-        try:
-            if os.geteuid() == 0:
-                os.setgroups([])
-                os.setgid(NOBODY)
-                os.setuid(NOBODY)
-            work()
-            code = 0
-        except BaseException:  # noqa: BLE001
-            import traceback
-
-            traceback.print_exc()
-        finally:
-            os._exit(code)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
-
-
-@pytest.fixture
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder that another user can reach (pytest's own are for one user only)."""
-    import shutil
-    import tempfile
-
-    folder = Path(tempfile.mkdtemp(prefix="headway-test-"))
-    folder.chmod(0o755)
-    yield folder
-    subprocess.run(["chmod", "-R", "u+rwX", folder], check=True)
-    shutil.rmtree(folder)
 
 
 @pytest.fixture

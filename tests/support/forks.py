@@ -53,3 +53,26 @@ class Together:
             codes.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
         assert codes == [0] * len(codes), f"children failed: {codes}"
         return [json.loads(text) for text in said]
+
+
+NOBODY = 65534
+
+
+def as_nobody(work: Callable[[], None]) -> None:
+    """Run in a child process that is not root, and fail when it fails."""
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            if os.geteuid() == 0:
+                os.setgroups([])
+                os.setgid(NOBODY)
+                os.setuid(NOBODY)
+            work()
+            code = 0
+        except BaseException:  # noqa: BLE001
+            traceback.print_exc()
+            sys.stderr.flush()
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0

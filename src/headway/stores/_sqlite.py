@@ -56,9 +56,6 @@ class SqliteDatabase(Database):
         super().__init__()
 
     def write(self, work: Work[T], *, key: str = "", done: Work[T | None] | None = None) -> T:
-        if self._read_only:
-            raise WorkspaceError(f"the ledger {self.name} was opened for reading only")
-
         def transaction(connection: sqlite3.Connection) -> T:
             cursor = connection.cursor()
             try:
@@ -138,6 +135,8 @@ class SqliteDatabase(Database):
 
     def _alone(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """What `work` gives while no other thread or process writes."""
+        if self._read_only:
+            raise WorkspaceError(f"the ledger {self.name} was opened for reading only")
         with self._writing:
             try:
                 self._check_open()
@@ -287,7 +286,7 @@ def _lock_holder(path: str) -> int | None:
     """The process that holds a lock file, where the system tells."""
     try:
         inode = str(os.stat(path).st_ino)
-        with open("/proc/locks", encoding="ascii") as file:
+        with open("/proc/locks", encoding="utf-8") as file:
             rows = [line.split() for line in file]
     except OSError:
         return None

@@ -15,7 +15,8 @@ from __future__ import annotations
 import hashlib
 import io
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
 from headway.errors import DataChangedError, WorkspaceError
@@ -23,6 +24,7 @@ from headway.records import Record, decode, digest_of, pretty
 from headway.stores.files import Entry, Files
 from headway.stores.ledger import Event, Lease, Ledger
 
+_READERS = 4
 CHOSEN = "chosen"
 """The kind of event that makes an attempt the result of a folder."""
 
@@ -82,6 +84,7 @@ def seal(
     attempt: int,
     body: dict[str, Any] | None = None,
     only: Sequence[str] | None = None,
+    digests: Mapping[str, str] | None = None,
 ) -> Outcome:
     """The outcome of an attempt whose outputs are all written; recorded beside them.
 
@@ -91,6 +94,7 @@ def seal(
         attempt: its number.
         body: small JSON to keep with it.
         only: files and folders below the attempt that are outputs; None: all.
+        digests: what is known already, by name: outputs whose writer took their SHA-256 are not read again.
 
     Raises:
         FileNotFoundError: the attempt's folder, or one named in `only`, is not there.
@@ -101,20 +105,24 @@ def seal(
     """
     place = attempt_folder(folder, attempt)
     record = f"{place}/outcome.json"
+    found, known = _outputs(files, place, only), digests or {}
+    with ThreadPoolExecutor(_READERS) as readers:
+        missing = [name for name in found if name not in known]
+        taken = dict(zip(missing, readers.map(lambda name: _digest(files, found[name].path), missing), strict=True))
     outputs = tuple(
-        Output(name=name, size_bytes=entry.size_bytes, digest=_digest(files, entry.path))
-        for name, entry in _outputs(files, place, only)
+        Output(name=name, size_bytes=entry.size_bytes, digest=taken.get(name) or known[name])
+        for name, entry in found.items()
     )
     outcome = Outcome(attempt=attempt, outputs=outputs, body=body or {})
     if files.create(record, pretty(outcome)):
         return outcome
-    found = _outcome(files, record)
-    if found.outputs != outputs:
+    before = _outcome(files, record)
+    if before.outputs != outputs:
         raise DataChangedError(
             f"attempt {attempt} of {files.url_of(folder)} was sealed before, and its outputs have changed since: "
-            f"{_difference(found.outputs, outputs)}; start a new attempt"
+            f"{_difference(before.outputs, outputs)}; start a new attempt"
         )
-    return found
+    return before
 
 
 def verify(files: Files, folder: str, *, attempt: int, outcome: Outcome | None = None, deep: bool = False) -> Outcome:
@@ -260,8 +268,8 @@ def _attempts(files: Files, folder: str) -> set[int]:
     return {int(name) for name in names if name.isdecimal()}
 
 
-def _outputs(files: Files, place: str, only: Sequence[str] | None) -> Iterator[tuple[str, Entry]]:
-    """Name and entry of each output, each once, sorted by name."""
+def _outputs(files: Files, place: str, only: Sequence[str] | None) -> dict[str, Entry]:
+    """The outputs by name, each once, sorted."""
     if only is None:
         found = {entry.path: entry for entry in files.walk(place)}
     else:
@@ -271,8 +279,7 @@ def _outputs(files: Files, place: str, only: Sequence[str] | None) -> Iterator[t
             entry = files.info(path)
             found |= {inner.path: inner for inner in files.walk(path)} if entry.is_folder else {path: entry}
     found.pop(f"{place}/outcome.json", None)
-    for path in sorted(found):
-        yield path[len(place) + 1 :], found[path]
+    return {path[len(place) + 1 :]: found[path] for path in sorted(found)}
 
 
 def _digest(files: Files, path: str) -> str:
