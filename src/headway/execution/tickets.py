@@ -89,9 +89,15 @@ def make_launch(
         tickets=tuple(tickets),
         resources=spec.resources,
         secrets=secrets,
-        preload=spec.program.imports if preload else (),
+        preload=_preload(spec) if preload else (),
         python=sys.executable,
     )
+
+
+def _preload(spec: JobSpec) -> tuple[str, ...]:
+    """What a fork server imports beforehand: what the program imports, and our own runner."""
+    runner = (spec.program.runner or "").partition(":")[0]
+    return (*spec.program.imports, *([runner] if runner.startswith("headway.") else []))
 
 
 def _ticket(files: Files, spec: JobSpec, base: Path, *, attempt: int, rank: int, workers: int) -> dict[str, Any]:
