@@ -255,12 +255,12 @@ def test_ports_in_use_are_left_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("grace_s", [0.0, 10.0])
-@pytest.mark.parametrize("preload", [(), ("json",)], ids=["fresh", "forked"])
+@pytest.mark.parametrize("fresh", [True, False], ids=["fresh", "forked"])
 def test_a_stop_right_after_the_start_is_not_lost(
-    engine: LocalEngine, tmp_path: Path, preload: tuple[str, ...], grace_s: float
+    engine: LocalEngine, tmp_path: Path, fresh: bool, grace_s: float
 ) -> None:
     for number in range(1, 6):
-        launch = launch_of(tmp_path / str(number), "import time\ntime.sleep(600)", attempt=number, preload=preload)
+        launch = launch_of(tmp_path / str(number), "import time\ntime.sleep(600)", attempt=number, fresh=fresh)
         handle = engine.start(launch)
         until(engine, handle, lambda seen: any(one.kind == "started" for one in seen))
         engine.stop(handle, grace_s=grace_s)

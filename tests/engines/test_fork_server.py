@@ -42,19 +42,22 @@ print(json.dumps(facts))
 """
 
 
-def _facts(engine: LocalEngine, folder: Path, preload: tuple[str, ...]) -> dict[str, object]:
-    launch = launch_of(folder, PROBE, preload=preload, hyperparameters={"a": 1}, job=f"train-{folder.name}-1")
+def _facts(engine: LocalEngine, folder: Path, *, fresh: bool, preload: tuple[str, ...] = ()) -> dict[str, object]:
+    launch = launch_of(
+        folder, PROBE, preload=preload, fresh=fresh, hyperparameters={"a": 1}, job=f"train-{folder.name}-1"
+    )
     end = ends(run(engine, launch))[0]
     assert end.text == "", worker_file(launch, "log.txt")
     return dict(json.loads(worker_file(launch, "log.txt")))
 
 
 def test_a_forked_worker_looks_like_a_fresh_one(engine: LocalEngine, tmp_path: Path) -> None:
-    fresh = _facts(engine, tmp_path / "fresh", ())
-    forked = _facts(engine, tmp_path / "forked", ("json", "decimal"))
-    assert forked.pop("ours") == ["headway.worker.host"], "it was not forked at all"
+    fresh = _facts(engine, tmp_path / "fresh", fresh=True)
     assert fresh.pop("ours") == []
-    assert forked == fresh
+    for name, preload in [("bare", ()), ("loaded", ("json", "decimal"))]:
+        forked = _facts(engine, tmp_path / name, fresh=False, preload=preload)
+        assert forked.pop("ours") == ["headway.worker.host"], "it was not forked at all"
+        assert forked == fresh
 
 
 def test_a_plain_python_sees_the_same_main_module(engine: LocalEngine, tmp_path: Path) -> None:
@@ -68,8 +71,8 @@ def test_a_plain_python_sees_the_same_main_module(engine: LocalEngine, tmp_path:
     plain = subprocess.run(
         [sys.executable, str(tmp_path / "train.py")], capture_output=True, text=True, check=True
     ).stdout
-    for number, preload in enumerate([(), ("json",)], start=1):
-        launch = launch_of(tmp_path / str(number), source, preload=preload, attempt=number)
+    for number, fresh in enumerate([True, False], start=1):
+        launch = launch_of(tmp_path / str(number), source, fresh=fresh, attempt=number)
         run(engine, launch)
         assert worker_file(launch, "log.txt") == plain
 
@@ -132,7 +135,7 @@ def test_what_cannot_be_preloaded_is_started_fresh(
 
 def test_variables_of_the_interpreter_need_a_fresh_one(engine: LocalEngine, tmp_path: Path) -> None:
     source = "import sys\nprint(sys.flags.utf8_mode, 'headway.worker.host' in sys.modules)"
-    launch = launch_of(tmp_path / "job", source, preload=("json",), environment={"PYTHONUTF8": "1"})
+    launch = launch_of(tmp_path / "job", source, environment={"PYTHONUTF8": "1"})
     run(engine, launch)
     assert worker_file(launch, "log.txt") == "1 False\n"
 
@@ -141,10 +144,10 @@ def test_a_variable_set_after_the_hosts_start_arrives(
     engine: LocalEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = "import os\nprint(os.environ.get('LATE'))"
-    for number, preload in enumerate([(), ("json",)], start=1):
-        run(engine, launch_of(tmp_path / f"{number}a", source, preload=preload, attempt=number))
+    for number, fresh in enumerate([True, False], start=1):
+        run(engine, launch_of(tmp_path / f"{number}a", source, fresh=fresh, attempt=number))
         monkeypatch.setenv("LATE", "yes")
-        launch = launch_of(tmp_path / f"{number}b", source, preload=preload, attempt=number + 10)
+        launch = launch_of(tmp_path / f"{number}b", source, fresh=fresh, attempt=number + 10)
         run(engine, launch)
         assert worker_file(launch, "log.txt") == "yes\n"
         monkeypatch.delenv("LATE")

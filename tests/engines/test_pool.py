@@ -82,13 +82,13 @@ def _records(folder: Path) -> list[dict[str, object]]:
     ]
 
 
-@pytest.mark.parametrize("preload", [(), ("json",)], ids=["fresh", "forked"])
+@pytest.mark.parametrize("fresh", [True, False], ids=["fresh", "forked"])
 def test_workers_killed_at_random_lose_only_what_they_had_in_hand(
-    engine: LocalEngine, tmp_path: Path, preload: tuple[str, ...], evidence: Callable[[str], None],
+    engine: LocalEngine, tmp_path: Path, fresh: bool, evidence: Callable[[str], None],
     scale: Callable[[int], int],
 ) -> None:  # fmt: skip
     chance, kills, total = random.Random(7), scale(100), scale(3000)
-    with _pool(engine, tmp_path / "job", preload=preload) as pool:
+    with _pool(engine, tmp_path / "job", fresh=fresh) as pool:
         pool.submit(_tasks(*[{"seconds": 0.0005 if number % 5 else 0.004} for number in range(total)]))
         news: list[TaskNews] = []
         killed, at = 0, sorted(chance.sample(range(total - 50), kills))

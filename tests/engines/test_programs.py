@@ -117,10 +117,8 @@ def test_a_metrics_file_is_read(engine: LocalEngine, tmp_path: Path) -> None:
 
 @LINUX_ONLY
 @pytest.mark.parametrize("how", ["child", "setsid", "daemon", "bare"])
-@pytest.mark.parametrize("preload", [(), ("json",)], ids=["fresh", "forked"])
-def test_children_end_with_their_worker(
-    engine: LocalEngine, tmp_path: Path, how: str, preload: tuple[str, ...]
-) -> None:
+@pytest.mark.parametrize("fresh", [True, False], ids=["fresh", "forked"])
+def test_children_end_with_their_worker(engine: LocalEngine, tmp_path: Path, how: str, fresh: bool) -> None:
     """Also those that left the session, the environment, and keep the worker's output open."""
     start = {
         "child": "p = subprocess.Popen(sleep).pid",
@@ -149,7 +147,7 @@ sleep = [sys.executable, "-c", "import time; print('still here', flush=True); ti
 {start}
 print("child", p, flush=True)
 """
-    launch = launch_of(tmp_path / "job", source, preload=preload)
+    launch = launch_of(tmp_path / "job", source, fresh=fresh)
     end = ends(run(engine, launch))[0]
     assert (end.exit_code, end.text) == (0, "")
     pid = int(worker_file(launch, "log.txt").split("child ")[1].split()[0])
@@ -241,8 +239,8 @@ def test_an_open_of_the_test_channel_fails_the_job(engine: LocalEngine, tmp_path
     assert "test channel" in end.text
 
 
-@pytest.mark.parametrize("preload", [(), ("json",)], ids=["fresh", "forked"])
-def test_the_trace_names_modules_and_files(engine: LocalEngine, tmp_path: Path, preload: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("fresh", [True, False], ids=["fresh", "forked"])
+def test_the_trace_names_modules_and_files(engine: LocalEngine, tmp_path: Path, fresh: bool) -> None:
     code = tmp_path / "job" / "code"
     (code / "package").mkdir(parents=True)
     (code / "package" / "__init__.py").write_text("from package import used")
@@ -253,7 +251,7 @@ def test_the_trace_names_modules_and_files(engine: LocalEngine, tmp_path: Path, 
     source = (
         f"import package\nopen('x', 'w').close()\nopen('x').close()\nopen({str(tmp_path / 'outside.csv')!r}).close()"
     )
-    launch = launch_of(tmp_path / "job", source, preload=preload)
+    launch = launch_of(tmp_path / "job", source, fresh=fresh)
     run(engine, launch)
     trace = json.loads(worker_file(launch, "trace.json"))
     assert trace["modules"] == dict.fromkeys(["package/__init__.py", "package/used.py", "train.py"])

@@ -49,7 +49,7 @@ from headway.testing.engines import launch_of, until
 folder, how = Path(sys.argv[1]), sys.argv[2]
 program = Path(sys.argv[3]).read_text()
 engine = LocalEngine(cpus=4)
-options = {"environment": {"DEAF": "1"} if how == "deaf" else {}, "preload": ("json",) if how == "forked" else ()}
+options = {"environment": {"DEAF": "1"} if how == "deaf" else {}, "fresh": how == "fresh"}
 if how == "pool":
     pool = engine.pool(launch_of(folder, program, function="spawn", mode="items", workers=2))
     pool.submit([Task(number=0, payload={}), Task(number=1, payload={})])

@@ -46,7 +46,8 @@ class Launch(Record):
     Args:
         tickets: one per worker, in the order of ranks: the JSON values that `headway.worker.ticket` describes.
         secrets: environment variable -> value. Never written anywhere.
-        preload: modules that a fork server may import beforehand; empty: start fresh interpreters.
+        preload: modules that a fork server may import beforehand.
+        fresh: whether each worker must be a new interpreter; else it may be forked from a server.
         python: interpreter for the workers; None for the one that runs the driver.
     """
 
@@ -56,6 +57,7 @@ class Launch(Record):
     resources: Resources = Resources()
     secrets: dict[str, str] = {}
     preload: tuple[str, ...] = ()
+    fresh: bool = False
     python: str | None = None
 
 

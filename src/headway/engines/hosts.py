@@ -24,6 +24,8 @@ from headway.worker import processes
 
 MAIN = str(Path(worker_package.__file__).with_name("__main__.py"))
 _ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+AT_START = ("PYTHON", "LD_", "DYLD_", "OMP_", "MKL_", "OPENBLAS_", "MALLOC_")
+"""Variables that only an interpreter that is just starting takes notice of."""
 OnMessage = Callable[["HostLink", dict[str, Any]], None]
 
 
@@ -145,14 +147,16 @@ class Hosts:
 
     def __init__(self, *, on_message: OnMessage, keep: int = 4) -> None:
         self._on_message, self._keep = on_message, keep
-        self._links: dict[tuple[str, tuple[str, ...]], HostLink] = {}
+        self._links: dict[tuple[str, tuple[str, ...], tuple[tuple[str, str], ...]], HostLink] = {}
         self._users: dict[HostLink, int] = {}
         self._lock = threading.Lock()
         os.register_at_fork(after_in_child=self._forget)
 
     def borrow(self, *, python: str, preload: Sequence[str]) -> HostLink:
         """The host for this interpreter and these modules; give it back when the worker has ended."""
-        key = (python, tuple(sorted(set(preload))))
+        # What the interpreter reads from the environment when it starts is part of what a host is.
+        at_start = tuple(sorted((name, value) for name, value in os.environ.items() if name.startswith(AT_START)))
+        key = (python, tuple(sorted(set(preload))), at_start)
         spare: list[HostLink] = []
         with self._lock:
             link = self._links.pop(key, None)

@@ -15,15 +15,13 @@ from pathlib import Path
 from typing import Any, final
 
 from headway.engines.engine import Launch
-from headway.engines.hosts import HostLink, Hosts
+from headway.engines.hosts import AT_START, HostLink, Hosts
 from headway.records import pretty
 from headway.worker import processes
 from headway.worker.outcome import judge, read_outcome
 from headway.worker.ticket import stop_file
 
 Listener = Callable[[dict[str, Any]], None]
-_AT_START = ("PYTHON", "LD_", "DYLD_", "OMP_", "MKL_", "OPENBLAS_", "MALLOC_")
-"""Variables that only a fresh interpreter takes notice of."""
 
 
 @final
@@ -57,15 +55,14 @@ class Starter:
         (worker / "outcome.json").unlink(missing_ok=True)
         path = Path(ticket["folders"]["attempt"]) / f"ticket-{ticket['rank'] + 1}.json"
         path.write_bytes(pretty(ticket))
-        own = ticket.get("environment", {})
-        fork = bool(launch.preload) and not any(key.startswith(_AT_START) for key in own)
-        python = launch.python or sys.executable
+        environment = {**os.environ, **ticket.get("environment", {}), **launch.secrets}
+        python, fork = launch.python or sys.executable, not launch.fresh and _may_fork(launch, environment)
         link = self._hosts.borrow(python=python, preload=launch.preload if fork else ())
         with self._lock:
             self._listening[name] = (link, listener)
         order = {
             "do": "start", "name": name, "ticket": str(path), "folder": str(worker), "python": python, "fork": fork,
-            "environment": {**os.environ, **own, **launch.secrets}, "secrets": list(launch.secrets.values()),
+            "environment": environment, "secrets": list(launch.secrets.values()),
             "patterns": ticket.get("metrics", {}), "tasks": bool(tasks),
             "mark": processes.attempt_mark(link.mark, launch.job, launch.attempt),
         }  # fmt: skip
@@ -108,6 +105,20 @@ class Starter:
         if found is not None:
             self._hosts.give_back(found[0])
             found[1]({"usage": {}, "last": "", "stopped": "", "trouble": ""} | message)
+
+
+def _may_fork(launch: Launch, environment: dict[str, str]) -> bool:
+    """Whether a fork of a host can be this worker.
+
+    A fork keeps what an interpreter reads from its environment when it starts. Without modules that it would have to
+    import again a fork is only worth it where forking is safe in itself, which it is not on macOS.
+    """
+    changed = {
+        key
+        for key in {*environment, *os.environ}
+        if key.startswith(AT_START) and environment.get(key) != os.environ.get(key)
+    }
+    return not changed and (bool(launch.preload) or processes.LINUX)
 
 
 def no_interpreter(launch: Launch) -> str:

@@ -46,6 +46,7 @@ def launch_of(
     resources: Resources | None = None,
     secrets: Mapping[str, str] | None = None,
     preload: Sequence[str] = (),
+    fresh: bool = False,
     runner: str | None = None,
     **fields: Any,
 ) -> Launch:
@@ -87,7 +88,7 @@ def launch_of(
         tickets.append(ticket | fields)
     return Launch(
         job=job, attempt=attempt, tickets=tuple(tickets), resources=resources, secrets=dict(secrets or {}),
-        preload=tuple(preload),
+        preload=tuple(preload), fresh=fresh,
     )  # fmt: skip
 
 

@@ -59,15 +59,16 @@ def _take(variable: str) -> int | None:
 
 def _main() -> None:
     _load()
-    sys.dont_write_bytecode = True
     if sys.argv[1] == "--host":
         from headway.worker.host import main as host
 
+        sys.dont_write_bytecode = True
         host(int(sys.argv[2]), sys.argv[3])
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     from headway.worker.runtime import main
 
+    sys.dont_write_bytecode = True  # the program's own modules must leave nothing in its snapshot
     main(sys.argv[1], bell=_take("HEADWAY_BELL_FD"), tasks=_take("HEADWAY_TASKS_FD"))
 
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from typing import Any
+
+from headway.worker.trees import copy_file
 
 
 def materialise(channel: dict[str, Any], folder: str) -> str:
@@ -46,7 +47,7 @@ def materialise(channel: dict[str, Any], folder: str) -> str:
 def _show(source: str, path: str, *, mode: str) -> None:
     """One file of a channel."""
     if mode == "copy":
-        shutil.copy2(source, path)
+        copy_file(source, path)
         return
     try:
         os.symlink(source, path)

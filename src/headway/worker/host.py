@@ -391,7 +391,7 @@ def main(file: int, config: str) -> NoReturn:
     link.set_inheritable(False)
     fault = preload.preload(settings["preload"], parent=settings["driver"])
     host = Host(link, forks=not fault, driver=settings["driver"])
-    host._tell({"did": "ready", "fork": not fault, "text": fault if settings["preload"] else ""})
+    host._tell({"did": "ready", "fork": not fault, "text": fault})
     try:
         host.serve()
     except Born as born:

@@ -27,13 +27,11 @@ class _TooLong(Exception):
 
 
 def preload(modules: list[str], *, parent: int) -> str:
-    """Import the modules; "" if children may be forked from this process now, else why not.
+    """Import the modules, if any; "" if children may be forked from this process now, else why not.
 
     Args:
         parent: the process that started this one; when it dies during the imports, this process ends too.
     """
-    if not modules:
-        return "there is nothing to preload"
     left = LIMIT_S
 
     def check(_number: int, _frame: FrameType | None) -> None:

@@ -6,8 +6,6 @@ In: the program of a ticket. Out: the target (a function or an object), its runn
 from __future__ import annotations
 
 import os
-import pickle
-import shutil
 import sys
 from collections.abc import Callable, Mapping
 from importlib import import_module
@@ -18,9 +16,7 @@ from headway.worker.context import Context
 from headway.worker.environment import arguments
 from headway.worker.metrics import number
 from headway.worker.ticket import Ticket, workplace
-
-MAX_COPIED = 1 << 20
-"""Files of a snapshot above this size are linked into the working folder, not copied."""
+from headway.worker.trees import copy_tree
 
 
 class ProgramFault(Exception):
@@ -49,6 +45,8 @@ def target(ticket: Ticket) -> Any:
     """The function or object of the program."""
     program = ticket["program"]
     if program.get("pickle"):
+        import pickle
+
         with open(os.path.join(program["code"], program["pickle"]), "rb") as stream:
             return pickle.load(stream)
     return attribute(f"{program['module']}:{program['qualname']}")
@@ -118,7 +116,7 @@ def prepare(ticket: Ticket) -> str:
     program, folder = ticket["program"], workplace(ticket)
     if program["kind"] == "script":
         if not os.path.isdir(folder):
-            shutil.copytree(program["code"], folder, copy_function=_copy, symlinks=True)
+            copy_tree(program["code"], folder)
         path = os.path.join(folder, program["entry_point"])
         sys.argv = [path, *arguments(ticket["hyperparameters"])]
         paths = [os.path.dirname(path), folder]
@@ -128,14 +126,6 @@ def prepare(ticket: Ticket) -> str:
         paths = [program["code"]]
     sys.path[:0] = list(dict.fromkeys(paths))
     return folder
-
-
-def _copy(source: str, path: str) -> str:
-    """Copy a file of the snapshot; link a large one."""
-    if os.path.getsize(source) > MAX_COPIED:
-        os.symlink(source, path)
-        return path
-    return shutil.copyfile(source, path)
 
 
 def run_script() -> None:

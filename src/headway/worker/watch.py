@@ -10,7 +10,6 @@ import json
 import os
 import sys
 from collections.abc import Iterable
-from importlib.util import source_from_cache
 from typing import Any, final
 
 MAX_LEAKS = 100
@@ -95,10 +94,8 @@ class Recorder:
     def _record(self, path: str) -> None:
         """Note a file that was opened for reading; a compiled module counts as its source."""
         if path.endswith(".pyc"):
-            try:
-                path = source_from_cache(path)
-            except ValueError:
-                return
+            folder, compiled = os.path.split(path)
+            path = os.path.join(os.path.dirname(folder), compiled.partition(".")[0] + ".py")
         name = self._name_in_code(path)
         if name is not None:
             (self.modules if name.endswith(".py") else self.files).add(name)
