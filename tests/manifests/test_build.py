@@ -91,7 +91,7 @@ def test_growth_keeps_channels_and_codes(
     report = second.report(files)
     assert report["difference"]["added"]["num"] == 30
     assert report["difference"]["labels"] == {"added": ["ape"], "gone": []}
-    assert [(e.source, e.target) for e in ledger.edges(source=second.id)] == [(second.id, first.id)]
+    assert [(e.source, e.role) for e in ledger.edges(target=second.id)] == [(first.id, "parent")]
 
 
 def test_a_label_whose_files_are_gone_keeps_its_code(make: Build, fill: Fill, data: Path) -> None:
@@ -348,18 +348,20 @@ def test_digests_tell_of_content_not_of_place_or_order(make: Build, fill: Fill, 
 STATE = st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 60), st.integers(0, 40)), min_size=1, max_size=80)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
-@given(st.lists(STATE, min_size=2, max_size=3), st.sampled_from(["content", "key"]))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@given(st.lists(STATE, min_size=2, max_size=3), st.sampled_from(["content", "key", "group"]))
 def test_never_a_leak_whatever_comes_and_goes(
     files: Files, ledger: Ledger, tmp_path: Path, states: list[Any], by: Any
 ) -> None:
     """Random states of a folder, one after the other, with copies and overwritten files."""
-    split = Split(at_least=0, by=by, conflicts="keep")
+    split = Split(at_least=0, conflicts="keep", **({"group": "{group}_*"} if by == "group" else {"by": by}))
     name = f"p{len({entry.name for entry in ledger.entries(kind='manifest')})}"
     keys_in: dict[str, str] = {}
     contents_in: dict[str, str] = {}
+    groups_in: dict[str, str] = {}
     for state in states:
-        there = {f"{label}/{key}": f"{content:032x}" for label, key, content in state} | {"x/0": "x", "y/0": "y"}
+        there = {f"{label}/g{key % 25}_{key}": f"{content:032x}" for label, key, content in state}
+        there |= {"x/gx_0": "x", "y/gy_0": "y"}
         keys = sorted(there)
         table = pa.table({"key": keys, "size": [1] * len(keys), "etag": [there[key] for key in keys]})
         pq.write_table(table, tmp_path / "inventory.parquet")
@@ -369,3 +371,29 @@ def test_never_a_leak_whatever_comes_and_goes(
         for row in rows:
             assert keys_in.setdefault(row["key"], row["channel"]) == row["channel"]
             assert contents_in.setdefault(row["digest"], row["channel"]) == row["channel"]
+            if by == "group":
+                assert groups_in.setdefault(row["key"].split("/")[1].split("_")[0], row["channel"]) == row["channel"]
+
+
+def test_only_the_files_that_tie_two_channels_are_set_aside(
+    make: Build, fill: Fill, channel_of: ChannelOf, files: Files
+) -> None:
+    split = Split(group="{group}_*", validation=0.2, test=0.2)
+    fill(
+        {
+            f"{label}/p{p:02d}_{i}.txt": f"{label} {p} {i}"
+            for label in ("ill", "well")
+            for p in range(20)
+            for i in range(3)
+        }
+    )
+    first = channel_of(make(split=split))
+    one = next(key for key, channel in first.items() if channel == "train")[:-6]
+    other = next(key for key, channel in first.items() if channel == "test" and key[:3] == one[:3])[:-6]
+    fill({f"{one}_new.txt": "new", f"{one}_tie.txt": "tie", f"{other}_tie.txt": "tie", f"{other}_new.txt": "newer"})
+    second = make(split=split)
+    after = channel_of(second)
+    assert {key: after[key] for key in first} == first
+    assert (after[f"{one}_new.txt"], after[f"{other}_new.txt"]) == ("train", "test")
+    found = {file["key"] for file in second.report(files)["conflict"]["files"]}
+    assert found == {f"{one}_tie.txt", f"{other}_tie.txt"}

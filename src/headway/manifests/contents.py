@@ -209,9 +209,7 @@ def divide(contents: Contents, rules: Rules, *, parent: Parent | None) -> Divide
         groups=groups[rows] if groups is not None else None,
         placed=placed,
     )
-    why = (
-        "by key, content and group it belongs to two channels: what it was before is in one, what it is now in another"
-    )
+    why = "by its key or group it belongs to one channel, by its content to another one"
     _set_aside(listing, rows[units.conflict], why)
     good = ~units.conflict
     chosen = assign(units.joined[good], codes[rows[good]], units.known[good], split=split, num_labels=len(names))

@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from headway.errors import ManifestError
-from headway.manifests.columns import Bools, Channels, Hashes, channel_codes, lookup, take, texts
+from headway.manifests.columns import Bools, Channels, Hashes, channel_codes, lookup, repeated, take, texts
 from headway.manifests.keyhash import hash_column
 from headway.manifests.rules import Rule
 from headway.manifests.split import CHANNELS
@@ -100,11 +100,10 @@ def units_of(
     key_hashes = hash_column(keys)
     own = groups if groups is not None else contents if by == "content" else key_hashes
     own = np.where(own == 0, key_hashes, own)
-    joined = _join(own, contents, twice)
     known = np.full(len(own), _NONE)
     conflict = np.zeros(len(own), np.bool_)
     if placed is None or not len(placed.channels):
-        return Units(own=own, joined=joined, known=known, conflict=conflict)
+        return Units(own=own, joined=_join(own, contents, twice), known=known, conflict=conflict)
     sources = [
         lookup(placed.key_hashes, placed.channels, key_hashes, missing=-1),
         np.where(contents == 0, _NONE, lookup(placed.contents, placed.channels, contents, missing=-1)),
@@ -114,10 +113,22 @@ def units_of(
     for source in sources:
         conflict |= (known != _NONE) & (source != _NONE) & (known != source)
         known = np.where(known == _NONE, source, known)
-    unchanged = lookup(placed.key_hashes, placed.contents, key_hashes, missing=0) == contents
-    conflict |= _torn(joined, known, conflict) & ~(unchanged & (sources[0] != _NONE))
+    joined = _join(own, np.where(conflict, np.uint64(0), contents), twice)
+    torn = _torn(joined, known, conflict)
+    if torn.any():  # new contents tie together what lies in two channels already: those that tie are set aside
+        unchanged = lookup(placed.key_hashes, placed.contents, key_hashes, missing=0) == contents
+        ties = (torn & _linking(own, contents, twice)) | _torn(own, known, conflict)
+        conflict |= ties & ~(unchanged & (sources[0] != _NONE))
+        joined = _join(own, np.where(conflict, np.uint64(0), contents), twice)
     known = _spread(joined, np.where(conflict, _NONE, known))
     return Units(own=own, joined=joined, known=known, conflict=conflict)
+
+
+def _linking(own: Hashes, contents: Hashes, twice: Hashes) -> Bools:
+    """Files whose content several units have."""
+    rows = np.flatnonzero(np.isin(contents, twice))
+    pairs = np.unique(np.stack([contents[rows], own[rows]], 1), axis=0)
+    return np.isin(contents, repeated(pairs[:, 0]))
 
 
 def _join(own: Hashes, contents: Hashes, twice: Hashes) -> Hashes:
