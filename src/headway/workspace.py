@@ -234,27 +234,22 @@ class Workspace:
         Raises:
             JobFailedError, StoppedError, ChannelLeakError, CapabilityError, ProgramError.
         """
-        from headway.flows.train import train
+        from headway.flows.train import TrainOptions, train
+        from headway.jobs.spec import Resources
 
-        return train(
-            self.session,
-            name,
-            program,
-            self._data(data),
-            hyperparameters=hyperparameters or {},
+        options = TrainOptions(
+            hyperparameters=dict(hyperparameters or {}),
             workers=workers,
-            resources=resources,
+            resources=resources or Resources(),
             retries=retries,
             timeout_s=timeout_s,
             seed=seed,
-            secrets=secrets or {},
-            metrics=metrics or {},
+            secrets=dict(secrets or {}),
+            metrics=dict(metrics or {}),
             mode=mode,
             allow_test=allow_test,
-            engine=engine,
-            fresh=fresh,
-            wait=wait,
         )
+        return train(self.session, name, program, self._data(data), options, engine=engine, fresh=fresh, wait=wait)
 
     def tune(
         self,

@@ -5,9 +5,10 @@ In: a program, data, settings. Out: a `Job`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from headway.engines.engine import Engine, Launch
 from headway.execution.admit import admit
@@ -15,7 +16,7 @@ from headway.execution.job import Job
 from headway.execution.run import run_job
 from headway.execution.session import Session
 from headway.execution.tickets import make_launch
-from headway.flows.channels import Data, feed
+from headway.flows.channels import Data, Feed, feed
 from headway.flows.inspect import JOB_KINDS, find
 from headway.jobs.code import snapshot
 from headway.jobs.folder import JobFolder
@@ -23,11 +24,28 @@ from headway.jobs.hyperparameters import check_hyperparameters
 from headway.jobs.metrics import compile_patterns
 from headway.jobs.program import Script, as_program
 from headway.jobs.secrets import resolve
-from headway.jobs.spec import ChannelMode, JobKind, JobSpec, ProgramRecord, Resources
+from headway.jobs.spec import ChannelMode, JobSpec, ProgramRecord, Resources
 from headway.planning.fit import check_fits
+from headway.records import Record
 
 RUNNER = "headway.training.entry:run"
+EVERY = ("train", "validation", "test")
 UNPACKED = ProgramRecord(kind="function", name="", digest="")
+
+
+class TrainOptions(Record):
+    """How a training job is to run; the arguments of `Workspace.train` of the same names."""
+
+    hyperparameters: dict[str, Any]
+    workers: int
+    resources: Resources
+    retries: int
+    timeout_s: float | None
+    seed: int
+    secrets: dict[str, str]
+    metrics: dict[str, str]
+    mode: ChannelMode
+    allow_test: bool
 
 
 def train(
@@ -35,21 +53,11 @@ def train(
     name: str,
     program: Any,
     data: Data | None,
+    options: TrainOptions,
     *,
-    hyperparameters: Mapping[str, Any],
-    workers: int,
-    resources: Resources | None,
-    retries: int,
-    timeout_s: float | None,
-    seed: int,
-    secrets: Mapping[str, str],
-    metrics: Mapping[str, str],
-    mode: ChannelMode,
-    allow_test: bool,
     engine: str | Engine | None,
     fresh: bool,
     wait: bool,
-    kind: JobKind = "train",
 ) -> Job:
     """The job of that name that answers this call: finished already, gone on with, or new.
 
@@ -58,34 +66,11 @@ def train(
         JobFailedError, StoppedError, ChannelLeakError: how it ended.
     """
     chosen = as_program(program)
-    patterns = dict(metrics) | (dict(chosen.metrics) if isinstance(chosen, Script) else {})
-    compile_patterns(patterns)
-    resolve(secrets)
     where = session.engine(engine)
-    resources = resources or Resources()
-    check_fits(where.capabilities(), resources, workers=workers, coupled=workers > 1)
-    channels = None if not allow_test else ("train", "validation", "test")
-    given = feed(session, data, channels=channels, mode=mode)
-    draft = JobSpec(
-        id="",
-        version=0,
-        kind=kind,
-        name=name,
-        program=UNPACKED,
-        hyperparameters=check_hyperparameters(UNPACKED, hyperparameters),
-        channels=given.refs,
-        inputs=given.inputs,
-        workers=workers,
-        coupled=workers > 1,
-        resources=resources,
-        retries=retries,
-        timeout_s=timeout_s,
-        seed=seed,
-        metrics=patterns,
-        secrets=dict(secrets),
-        allow_test=allow_test,
-        engine=session.engine_url(engine),
-    )
+    check_fits(where.capabilities(), options.resources, workers=options.workers, coupled=options.workers > 1)
+    given = feed(session, data, channels=EVERY if options.allow_test else None, mode=options.mode)
+    draft = _draft(name, options, given, patterns=options.metrics | dict(chosen.metrics))
+    draft = msgspec.structs.replace(draft, engine=session.engine_url(engine))
 
     def pack(into: Path) -> ProgramRecord:
         packed = snapshot(chosen, into, runner=None if isinstance(chosen, Script) else RUNNER)
@@ -96,6 +81,7 @@ def train(
     spec = admission.spec
     if admission.note:
         session.progress.note(admission.note)
+    labels = dict(data.labels) if data is not None else {}
 
     def launch(attempt: int) -> Launch:
         return make_launch(
@@ -104,7 +90,7 @@ def train(
             attempt=attempt,
             channels=given.sources,
             forbidden=given.forbidden,
-            options={"labels": _labels(data)},
+            options={"labels": labels},
         )
 
     def work() -> Any:
@@ -116,9 +102,29 @@ def train(
     return job.run() if wait else job.start()
 
 
-def _labels(data: Data | None) -> dict[str, int]:
-    """Label -> code of the data, for the model."""
-    return dict(data.labels) if data is not None else {}
+def _draft(name: str, options: TrainOptions, given: Feed, *, patterns: dict[str, str]) -> JobSpec:
+    """The specification, checked as far as it can be before the program is packed."""
+    compile_patterns(patterns)
+    resolve(options.secrets)
+    return JobSpec(
+        id="",
+        version=0,
+        kind="train",
+        name=name,
+        program=UNPACKED,
+        hyperparameters=check_hyperparameters(UNPACKED, options.hyperparameters),
+        channels=given.refs,
+        inputs=given.inputs,
+        workers=options.workers,
+        coupled=options.workers > 1,
+        resources=options.resources,
+        retries=options.retries,
+        timeout_s=options.timeout_s,
+        seed=options.seed,
+        metrics=patterns,
+        secrets=options.secrets,
+        allow_test=options.allow_test,
+    )
 
 
 def load_job(session: Session, ref: str) -> Job:

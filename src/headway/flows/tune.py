@@ -80,8 +80,7 @@ def tune(
     resources = resources or Resources()
     check_fits(where.capabilities(), resources, workers=parallel, coupled=False)
     fixed = check_hyperparameters(UNPACKED, hyperparameters)
-    patterns = dict(chosen.metrics)
-    compile_patterns(patterns)
+    compile_patterns(dict(chosen.metrics))
     given = feed(session, data, channels=None)
     study = specify(
         name,
@@ -96,28 +95,9 @@ def tune(
         settings={"hyperparameters": fixed},
     )
     is_script = isinstance(chosen, Script)
-    recorded = msgspec.to_builtins(study)
-    draft = JobSpec(
-        id="",
-        version=0,
-        kind="tune",
-        name=name,
-        mode="run" if is_script else "items",
-        program=UNPACKED,
-        hyperparameters=fixed,
-        channels=given.refs,
-        inputs=given.inputs,
-        workers=parallel,
-        resources=resources,
-        seed=seed,
-        metrics=patterns,
-        engine=session.engine_url(engine),
-        options={
-            "study": recorded,
-            "keep_best": keep_best,
-            "lookup": {k: v for k, v in recorded.items() if k not in ("trials", "parallel", "settings")},
-        },
-    )
+    draft = _draft(study, given, resources=resources, patterns=dict(chosen.metrics), is_script=is_script)
+    draft = msgspec.structs.replace(draft, engine=session.engine_url(engine))
+    draft = msgspec.structs.replace(draft, options=draft.options | {"keep_best": keep_best})
 
     def pack(into: Path) -> ProgramRecord:
         packed = snapshot(chosen, into, runner=None if is_script else RUNNER)
@@ -126,6 +106,30 @@ def tune(
 
     admission = _admit(session, draft, pack, new=new)
     return _run(session, admission.spec, study, given, engine=where)
+
+
+def _draft(
+    study: StudySpec, given: Feed, *, resources: Resources, patterns: dict[str, str], is_script: bool
+) -> JobSpec:
+    """The specification of the study's job."""
+    recorded = msgspec.to_builtins(study)
+    lookup = {k: v for k, v in recorded.items() if k not in ("trials", "parallel", "settings")}
+    return JobSpec(
+        id="",
+        version=0,
+        kind="tune",
+        name=study.name,
+        mode="run" if is_script else "items",
+        program=UNPACKED,
+        hyperparameters=study.settings["hyperparameters"],
+        channels=given.refs,
+        inputs=given.inputs,
+        workers=study.parallel,
+        resources=resources,
+        seed=study.seed,
+        metrics=patterns,
+        options={"study": recorded, "lookup": lookup},
+    )
 
 
 def _admit(session: Session, draft: JobSpec, pack: Any, *, new: bool) -> Admission:
