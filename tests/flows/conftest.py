@@ -22,13 +22,19 @@ def to_array(item):
 """
 
 TRAIN = """
-from sklearn.linear_model import LogisticRegression
+import numpy as np
+
+class Side:
+    def __init__(self, offset, classes):
+        self.offset, self.classes_ = offset, classes
+    def predict(self, rows):
+        return (np.asarray(rows).mean(axis=1) < self.offset).astype(int)
 
 def fit(context, C=1.0):
     X, y = context.channels["train"].arrays()
-    model = LogisticRegression(C=C).fit(X, y)
+    model = Side(float(X.mean()) * C, [0, 1])
     V, w = context.channels["validation"].arrays()
-    context.report({"validation:accuracy": model.score(V, w)}, step=1)
+    context.report({"validation:accuracy": float((model.predict(V) == w).mean())}, step=1)
     return model
 """
 

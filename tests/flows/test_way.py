@@ -84,6 +84,7 @@ def test_a_failing_function_tells_its_traceback(ws: hw.Workspace, project: Path)
     assert ws.job("train-broken-1").status == "failed"
 
 
+@pytest.mark.slow
 def test_a_gate_keeps_a_bad_model_out(ws: hw.Workspace) -> None:
     data = _dataset(ws)
     job = ws.train("base", hw.Function("training:fit"), data)
