@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headway.errors import DataChangedError, ManifestError, NotFoundError, ShortfallError
@@ -348,12 +348,19 @@ def test_digests_tell_of_content_not_of_place_or_order(make: Build, fill: Fill, 
 STATE = st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 60), st.integers(0, 40)), min_size=1, max_size=80)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
-@given(st.lists(STATE, min_size=2, max_size=3), st.sampled_from(["content", "key", "group"]))
-def test_never_a_leak_whatever_comes_and_goes(
-    files: Files, ledger: Ledger, tmp_path: Path, states: list[Any], by: Any
-) -> None:
+@pytest.mark.parametrize("num_examples", [20, pytest.param(400, marks=pytest.mark.slow)])
+def test_never_a_leak_whatever_comes_and_goes(files: Files, ledger: Ledger, tmp_path: Path, num_examples: int) -> None:
     """Random states of a folder, one after the other, with copies and overwritten files."""
+
+    @settings(max_examples=num_examples)
+    @given(st.lists(STATE, min_size=2, max_size=3), st.sampled_from(["content", "key", "group"]))
+    def never(states: list[Any], by: Any) -> None:
+        _no_leak(files, ledger, tmp_path, states, by)
+
+    never()
+
+
+def _no_leak(files: Files, ledger: Ledger, tmp_path: Path, states: list[Any], by: Any) -> None:
     split = Split(at_least=0, conflicts="keep", **({"group": "{group}_*"} if by == "group" else {"by": by}))
     name = f"p{len({entry.name for entry in ledger.entries(kind='manifest')})}"
     keys_in: dict[str, str] = {}

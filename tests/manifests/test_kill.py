@@ -99,31 +99,23 @@ def test_killed_at_random_moments_the_end_is_the_same(
         print(f"\n{kills} SIGKILLs: {whole} manifests whole in the end, none torn, none twice")
 
 
-def test_four_at_once_make_one_version(fill: Fill, files: Files, ledger: Ledger) -> None:
+def test_four_builders_at_once(fill: Fill, files: Files, ledger: Ledger) -> None:
+    """With the same settings they make one version; with others they follow each other, and nothing moves."""
     data = fill({"cat": 100, "dog": 100})
     crowd = [Builders(files) for _ in range(4)]
-    for round_ in range(3):
-        for builders in crowd:
-            builders.order(name=f"p{round_}", data=data, seed=0)
+    for name, seeds in (("one", (0, 0, 0, 0)), ("again", (0, 0, 0, 0)), ("p", (0, 1, 2, 3))):
+        for builders, seed in zip(crowd, seeds, strict=True):
+            builders.order(name=name, data=data, seed=seed)
         assert all(builders.answer()["ended"] for builders in crowd)
-        assert [entry.version for entry in ledger.entries(kind="manifest", name=f"p{round_}")] == [1]
     for builders in crowd:
         builders.__exit__()
-    assert ledger.check() == []
-
-
-def test_four_with_other_settings_follow_each_other_and_nothing_moves(fill: Fill, files: Files, ledger: Ledger) -> None:
-    data = fill({"cat": 100, "dog": 100})
-    crowd = [Builders(files) for _ in range(4)]
-    for seed, builders in enumerate(crowd):
-        builders.order(name="p", data=data, seed=seed)
-    assert all(builders.answer()["ended"] for builders in crowd)
-    for builders in crowd:
-        builders.__exit__()
+    for name in ("one", "again"):
+        assert [entry.version for entry in ledger.entries(kind="manifest", name=name)] == [1]
     made = [Manifest.load(files, ledger, f"p@{version}") for version in range(1, 5)]
     assert {manifest.split.seed for manifest in made} == {0, 1, 2, 3}
     assert [manifest.parent for manifest in made] == [None, "manifest-p-1", "manifest-p-2", "manifest-p-3"]
     assert len({manifest.digest for manifest in made}) == 1
+    assert ledger.check() == []
 
 
 def test_a_builder_that_was_taken_over_publishes_nothing_and_follows(fill: Fill, files: Files, ledger: Ledger) -> None:
