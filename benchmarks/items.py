@@ -48,7 +48,7 @@ def run() -> Table:
 def _ours(folder: Path) -> float:
     from headway.engines.engine import Task
     from headway.engines.local import LocalEngine
-    from headway.testing.engines import drain, launch_of
+    from headway.testing.launches import drain, launch_of
 
     engine = LocalEngine(cpus=max(WORKERS, os.cpu_count() or 1))
     launch = launch_of(folder, "def same(i):\n    return i", function="same", mode="items", workers=WORKERS)

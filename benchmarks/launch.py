@@ -120,7 +120,7 @@ def _timed(work: Callable[[], Any]) -> float:
 
 def _job(engine: Any, folder: Path, number: int, source: str, *, fresh: bool = False, preload: Any = ()) -> float:
     """Seconds of one job; its folders are made before."""
-    from headway.testing.engines import ends, launch_of
+    from headway.testing.launches import ends, launch_of
 
     launch = launch_of(folder, source, attempt=number + 1, fresh=fresh, preload=preload, job=f"train-{folder.name}-1")
     began = time.perf_counter()

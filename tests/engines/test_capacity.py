@@ -20,7 +20,7 @@ from headway.engines.capacity import Ask, Capacity, Grant, Total
 from headway.engines.local import LocalEngine
 from headway.errors import CapabilityError
 from headway.jobs.spec import Resources
-from headway.testing.engines import ends, launch_of, until, worker_file
+from headway.testing.launches import ends, launch_of, until, worker_file
 
 TOTAL = Total(cpus=4, memory_bytes=1000, gpus=("0", "1", "2"))
 

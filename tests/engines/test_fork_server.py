@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from headway.engines.local import LocalEngine
-from headway.testing.engines import ends, launch_of, run, worker_file
+from headway.testing.launches import ends, launch_of, run, worker_file
 
 PROBE = """
 import gc, json, os, random, signal, sys, threading

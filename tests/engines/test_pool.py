@@ -17,7 +17,7 @@ import pytest
 from headway.engines.engine import Pool, Task, TaskNews
 from headway.engines.local import LocalEngine
 from headway.errors import CapabilityError
-from headway.testing.engines import drain, launch_of, outcome, worker_file
+from headway.testing.launches import drain, launch_of, outcome, worker_file
 from headway.worker import processes
 
 PROGRAM = """

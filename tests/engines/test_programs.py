@@ -12,7 +12,7 @@ import pytest
 from headway.engines.engine import Observation
 from headway.engines.local import LocalEngine
 from headway.errors import CapabilityError
-from headway.testing.engines import ends, launch_of, outcome, run, until, worker_file
+from headway.testing.launches import ends, launch_of, outcome, run, until, worker_file
 from headway.worker import processes
 
 LINUX_ONLY = pytest.mark.skipif(not processes.LINUX, reason="needs /proc and a subreaper")

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from headway.engines.local import LocalEngine
-from headway.testing.engines import ends, launch_of, run, until, worker_file
+from headway.testing.launches import ends, launch_of, run, until, worker_file
 from headway.worker import processes
 
 pytestmark = pytest.mark.skipif(not processes.LINUX, reason="looks for processes in /proc")
@@ -44,7 +44,7 @@ import os, sys, time
 from pathlib import Path
 from headway.engines.engine import Task
 from headway.engines.local import LocalEngine
-from headway.testing.engines import launch_of, until
+from headway.testing.launches import launch_of, until
 
 folder, how = Path(sys.argv[1]), sys.argv[2]
 program = Path(sys.argv[3]).read_text()
@@ -204,7 +204,7 @@ def test_a_driver_killed_while_its_host_still_imports(tmp_path: Path) -> None:
 import sys, time
 from pathlib import Path
 from headway.engines.local import LocalEngine
-from headway.testing.engines import launch_of
+from headway.testing.launches import launch_of
 LocalEngine(cpus=4).start(launch_of(Path({str(tmp_path / "job")!r}), "", preload=("slow_module",)))
 time.sleep(600)
 """

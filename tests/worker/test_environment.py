@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headway.testing.engines import launch_of
+from headway.testing.launches import launch_of
 from headway.worker.environment import arguments, environment, variable
 
 SETTINGS: dict[str, Any] = {

@@ -50,6 +50,7 @@ class Child:
         self.stop_asked: float | None = None
         self.kill_at: float | None = None
         self.killed = False
+        self.asked: set[int] = set()
         self._patterns = {key: re.compile(pattern) for key, pattern in patterns.items()}
         self._mask = Mask(secrets)
         self._log = os.open(f"{folder}/log.txt", os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)

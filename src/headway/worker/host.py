@@ -21,6 +21,7 @@ from typing import Any, NoReturn, final
 
 from headway.worker import preload, processes
 from headway.worker.child import Child
+from headway.worker.leftovers import kill_descendants, leftovers
 from headway.worker.outcome import signal_name
 from headway.worker.spawn import Born, Order, grow_up, spawn
 
@@ -85,7 +86,7 @@ class Host:
             self._reap()
             self._tick(time.monotonic())
             self._send()
-        self._kill_all()
+        kill_descendants(limit_s=UNKILLABLE_S)
 
     def _pause(self) -> float | None:
         """How long the loop may sleep: forever when nothing runs."""
@@ -240,34 +241,16 @@ class Host:
 
     def _left(self, child: Child) -> None:
         """A worker's own process has ended: end what it left running, then report."""
-        left = self._leftovers(child)
-        if not left:
+        left, undecided = leftovers(child, self._children.values())
+        if not left and not undecided:
             self._ended(child)
             return
         for pid in left:
             processes.kill(pid, signal.SIGTERM)
+        child.asked = set(left)
         now = time.monotonic()
-        child.kill_at = max(now + LEFTOVER_GRACE_S, child.kill_at or 0.0) if child.stop_asked is None else child.kill_at
-
-    def _leftovers(self, child: Child) -> list[int]:
-        """Processes that a dead worker left: by its mark, its session, its pipe, or because no other can own them."""
-        if not processes.LINUX:
-            return [-child.pid] if _group_lives(child.pid) else []
-        try:
-            os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-        except ChildProcessError:
-            return []
-        table, me = processes.parents(), os.getpid()
-        workers = {other.pid for other in self._children.values() if other.exit is None}
-        orphans = [pid for pid, parent in table.items() if parent == me and pid not in workers]
-        if len(self._children) > 1:
-            writing = set(processes.pipe_holders(orphans, child.inode))
-            orphans = [
-                pid
-                for pid in orphans
-                if processes.mark_of(pid) == child.mark or _session(pid) == child.pid or pid in writing
-            ]
-        return processes.descendants(orphans, table)
+        if child.stop_asked is None:
+            child.kill_at = now + LEFTOVER_GRACE_S
 
     def _tick(self, now: float) -> None:
         """Everything that is due: kills, leftovers, the last line, metrics files."""
@@ -284,10 +267,15 @@ class Host:
 
     def _finish_off(self, child: Child, now: float) -> None:
         """Wait for, then kill, what a dead worker left running."""
-        left = self._leftovers(child)
-        if not left or now > (child.kill_at or now) + UNKILLABLE_S:
+        left, undecided = leftovers(child, self._children.values())
+        for pid in left:
+            if pid not in child.asked:
+                processes.kill(pid, signal.SIGTERM)
+                child.asked.add(pid)
+        until = child.kill_at or now
+        if not (left or undecided) or now > until + UNKILLABLE_S:
             self._ended(child)
-        elif now >= (child.kill_at or 0.0):
+        elif now >= until:
             for pid in left:
                 processes.kill(pid, signal.SIGKILL)
 
@@ -335,21 +323,6 @@ class Host:
             if self._selector.get_key(self._link).events != events:
                 self._selector.modify(self._link, events, ("link", None))
 
-    def _kill_all(self) -> None:
-        """At the very end: SIGKILL whatever still descends from this process."""
-        until = time.monotonic() + UNKILLABLE_S
-        while time.monotonic() < until:
-            table = processes.parents()
-            left = [pid for pid in processes.descendants([os.getpid()], table) if pid != os.getpid()]
-            for pid in left:
-                processes.kill(pid, signal.SIGKILL)
-            try:
-                while os.waitpid(-1, os.WNOHANG)[0]:
-                    pass
-            except ChildProcessError:
-                return
-            time.sleep(0.005)
-
 
 def _nothing(*_: object) -> None:
     """A handler that lets the signal wake the loop."""
@@ -361,21 +334,6 @@ def _pipe() -> tuple[int, int]:
     os.set_blocking(read, False)
     os.set_blocking(write, False)
     return read, write
-
-
-def _group_lives(pid: int) -> bool:
-    try:
-        os.killpg(pid, 0)
-    except (ProcessLookupError, PermissionError):
-        return False
-    return True
-
-
-def _session(pid: int) -> int:
-    try:
-        return os.getsid(pid)
-    except OSError:
-        return -1
 
 
 def main(file: int, config: str) -> NoReturn:

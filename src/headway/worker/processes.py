@@ -122,6 +122,12 @@ def mark_of(pid: int) -> str | None:
     return None
 
 
+def has_no_memory(pid: int) -> bool:
+    """Whether a process is between two programs (inside `exec`) or about to be gone: nothing can be read of it then."""
+    row = _stat(pid)
+    return row is not None and row[0] not in (b"Z", b"X") and int(row[48]) == 0
+
+
 def pipe_holders(pids: Iterable[int], inode: int) -> list[int]:
     """Those processes that write to the pipe with that inode as their output."""
     name = f"pipe:[{inode}]"
