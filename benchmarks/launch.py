@@ -29,11 +29,15 @@ PRELOAD = ("sklearn.linear_model",)
 def run() -> list[Table]:
     """Both tables."""
     with tempfile.TemporaryDirectory() as folder:
+        before = dict(os.environ)
         os.environ["HEADWAY_MACHINE_DIR"] = f"{folder}/machine"
+        # As where Headway is installed: its modules are compiled once, not by every process.
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
         try:
             return [noop(Path(folder)), imports(Path(folder))]
         finally:
-            del os.environ["HEADWAY_MACHINE_DIR"]
+            os.environ.clear()
+            os.environ.update(before)
 
 
 def noop(folder: Path) -> Table:

@@ -345,6 +345,8 @@ def main(file: int, config: str) -> NoReturn:
     settings = json.loads(config)
     os.chdir("/")
     processes.become_subreaper()
+    from headway.worker.runtime import main as work  # now, so that no child has to
+
     link = socket.socket(fileno=file)
     link.set_inheritable(False)
     fault = preload.preload(settings["preload"], parent=settings["driver"])
@@ -358,6 +360,4 @@ def main(file: int, config: str) -> NoReturn:
         os._exit(0)
     del host
     grow_up(order)
-    from headway.worker.runtime import main as work
-
     work(order.ticket, bell=bell, tasks=order.tasks)

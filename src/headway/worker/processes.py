@@ -9,7 +9,6 @@ that a worker starts inherits it, whatever session or group it moves to.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import select
 import signal
@@ -24,6 +23,8 @@ _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 
 def attempt_mark(host_mark: str, job: str, attempt: int) -> str:
     """The mark of an attempt's processes; all marks of a host are equally long."""
+    import hashlib  # only drivers need it, and it costs a worker some milliseconds
+
     return f"{host_mark}.{hashlib.sha256(f'{job}/{attempt}'.encode()).hexdigest()[:16]}"
 
 

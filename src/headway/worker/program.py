@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from importlib import import_module
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
 
 from headway.worker.context import Context
@@ -54,6 +54,9 @@ def target(ticket: Ticket) -> Any:
 
 def takes_context(function: Any) -> bool:
     """Whether a function has a parameter named `context`."""
+    if isinstance(function, FunctionType) and not hasattr(function, "__wrapped__"):
+        code = function.__code__
+        return "context" in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
     import inspect
 
     try:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import gc
 import os
-import random
 import signal
 import sys
 from typing import Any, final
@@ -118,8 +117,8 @@ def grow_up(order: Order) -> None:
 
 
 def _new_seeds() -> None:
-    """Seed the global generators anew: forks of one process would all draw the same numbers."""
-    random.seed()
-    numpy_random: Any = sys.modules.get("numpy.random")
-    if numpy_random is not None:
-        numpy_random.seed()
+    """Seed the global generators that are loaded anew: forks of one process would all draw the same numbers."""
+    for name in ("random", "numpy.random"):
+        module: Any = sys.modules.get(name)
+        if module is not None:
+            module.seed()
