@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from headway.training.context import context
     from headway.tuning.space import Choice, Float, Int
     from headway.tuning.study import Maximize, Minimize
-    from headway.workspace import Workspace, open  # noqa: A004
+    from headway.workspace import Workspace, open
 
 
 def __getattr__(name: str) -> Any:

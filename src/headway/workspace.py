@@ -136,7 +136,7 @@ class Workspace:
         name: str,
         source: str | os.PathLike[str] | None = None,
         *,
-        label: str = "{label}/*",
+        label: str | Mapping[str, str] = "{label}/*",
         split: Split | None = None,
     ) -> Manifest:
         """The manifest of a folder: one file per channel, every key in exactly one. Without `source`: the newest of
@@ -144,7 +144,7 @@ class Workspace:
 
         Args:
             source: folder or fsspec URL with the data.
-            label: pattern on the key that gives the label, `{label}/*`, or a regular expression with `(?P<label>...)`.
+            label: pattern on the key, `{label}/*`, a regular expression with `(?P<label>...)`, or a table key -> label.
             split: shares, minimum per class and unit; None for 80/10/10.
 
         Raises:

@@ -5,6 +5,7 @@ In: names, folders, patterns. Out: `Manifest`. The work is `headway.manifests.bu
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from headway.execution.session import Session
@@ -13,14 +14,20 @@ from headway.manifests.manifest import Manifest
 from headway.manifests.split import Split
 
 
-def build_manifest(session: Session, name: str, source: str, *, label: str, split: Split | None) -> Manifest:
+def build_manifest(
+    session: Session, name: str, source: str, *, label: str | Mapping[str, str], split: Split | None
+) -> Manifest:
     """The manifest of a folder or URL; the version that is there when nothing has changed."""
     url = source if "://" in source else str(Path(source).expanduser().absolute())
     key = f"manifest {name}"
     session.progress.begin(key, f"manifest {name}")
     text = "failed"
+
+    def said(what: str, done: int, of: int | None) -> None:
+        session.progress.advance(key, done=done, text=what if of is None else f"{what} {done} of {of}")
+
     try:
-        made = build(session.files, session.ledger, name, url, label=label, split=split or Split())
+        made = build(session.files, session.ledger, name, url, label=label, split=split or Split(), progress=said)
         text = f"{made.id}: " + ", ".join(f"{channel} {sum(n.values())}" for channel, n in made.counts.items())
         return made
     finally:
