@@ -19,6 +19,19 @@ S3 = pytest.param("s3", marks=[pytest.mark.service, pytest.mark.xdist_group("s3"
 POSTGRES = pytest.param("postgres", marks=[pytest.mark.service, pytest.mark.xdist_group("postgres")])
 
 
+@pytest.fixture(scope="session")
+def s3_bucket(s3_server: Any) -> str:
+    """One bucket for all: the server sets volumes aside for each, and runs out of them after two dozen."""
+    bucket: str = s3_server.bucket()
+    return bucket
+
+
+@pytest.fixture
+def s3_place(s3_bucket: str) -> str:
+    """The URL of an empty place in the bucket."""
+    return f"s3://{s3_bucket}/{secrets.token_hex(8)}/ws"
+
+
 @pytest.fixture(params=["local", "memory", S3])
 def files(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Files]:
     """An empty store."""
@@ -29,8 +42,8 @@ def files(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Files]:
         yield made
         forget(made)
     else:
-        server = request.getfixturevalue("s3_server")
-        yield Files(f"s3://{server.bucket()}/ws", options={**server.options, "skip_instance_cache": False})
+        server, place = request.getfixturevalue("s3_server"), request.getfixturevalue("s3_place")
+        yield Files(place, options={**server.options, "skip_instance_cache": False})
 
 
 def forget(files: Files) -> None:

@@ -134,6 +134,11 @@ def test_remove_takes_files_and_folders(files: Files) -> None:
     files.remove("b")
     files.remove("a")
     assert [e.path for e in files.walk()] == ["ab/x"]
+    for path in ("p[1]/x", "p1/x", "q*/x", "qq/x"):
+        files.write(path, b"")
+    files.remove("p[1]")
+    files.remove("q*")
+    assert [e.path for e in files.walk()] == ["ab/x", "p1/x", "qq/x"]
 
 
 def test_under_is_the_same_store_further_down(files: Files) -> None:
@@ -261,26 +266,28 @@ def test_a_store_with_real_folders_writes_under_temporary_names(tmp_path: Path) 
     with pytest.raises(ZeroDivisionError), files.open("a/b", "wb") as stream:
         stream.write(b"torn")
         1 / 0
-    assert [e.path for e in files.walk()] == ["a/b", "c/d"]
+    files.write("c/e/f", b"")
+    assert [e.path for e in files.walk()] == ["a/b", "c/d", "c/e/f"]
     assert list(files.leftovers()) == []
+    files.remove("c")
+    assert [e.path for e in files.list()] == ["a"]
 
 
 @pytest.mark.service
 @pytest.mark.xdist_group("s3")
-def test_a_wrong_secret_is_refused(s3_server: Any) -> None:
-    bucket = s3_server.bucket()
-    files = Files(f"s3://{bucket}/ws", options={**s3_server.options, "secret": "wrong"})
+def test_a_wrong_secret_is_refused(s3_server: Any, s3_place: str) -> None:
+    files = Files(s3_place, options={**s3_server.options, "secret": "wrong"})
     for call in (lambda: files.write("a", b""), lambda: files.create("a", b""), lambda: files.list("")):
         with pytest.raises(PermissionError) as caught:
             call()
-        assert bucket in str(caught.value)
+        assert s3_place in str(caught.value)
         assert "credentials" in str(caught.value)
-    assert not Files(f"s3://{bucket}/ws", options=s3_server.options).exists("a")
+    assert not Files(s3_place, options=s3_server.options).exists("a")
 
 
 @pytest.mark.service
 @pytest.mark.xdist_group("s3")
-def test_a_server_that_is_not_there_is_named(s3_server: Any) -> None:
+def test_a_server_that_is_not_there_is_named() -> None:
     options = {
         "key": "a",
         "secret": "b",
@@ -295,8 +302,8 @@ def test_a_server_that_is_not_there_is_named(s3_server: Any) -> None:
 @pytest.mark.service
 @pytest.mark.slow
 @pytest.mark.xdist_group("s3")
-def test_a_large_stream_goes_up_in_parts(s3_server: Any) -> None:
-    files = Files(f"s3://{s3_server.bucket()}/ws", options=s3_server.options)
+def test_a_large_stream_goes_up_in_parts(s3_server: Any, s3_place: str) -> None:
+    files = Files(s3_place, options=s3_server.options)
     block = os.urandom(1 << 20)
     with files.open("large", "wb") as stream:
         for _ in range(120):

@@ -100,4 +100,4 @@ class LedgerMachine(RuleBasedStateMachine):
 
 
 TestLedger = LedgerMachine.TestCase
-TestLedger.settings = settings(max_examples=15, stateful_step_count=25)
+TestLedger.settings = settings(max_examples=8, stateful_step_count=25)

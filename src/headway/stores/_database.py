@@ -15,9 +15,10 @@ import threading
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from headway.stores._schema import Statements
+if TYPE_CHECKING:
+    from headway.stores._schema import Statements  # SQLAlchemy is imported when a ledger is opened
 
 T = TypeVar("T")
 Cursor = Any

@@ -141,12 +141,15 @@ class RemoteBackend(Backend):
             if not entry.is_folder:
                 system.rm_file(target)
                 return
-            # one by one: fsspec's own recursion takes `*` and `[` in names for patterns
-            paths = system.find(target)
+            # one by one: fsspec's own recursion takes `*` and `[` in names for patterns, and removes other folders
+            inner = system.find(target, withdirs=True, detail=True)
+            found = [name for name, entry in inner.items() if entry["type"] != "directory"]
             with ThreadPoolExecutor(8) as threads:
-                list(threads.map(lambda inner: _remove(system, inner), paths))
+                list(threads.map(lambda name: _remove(system, name), found))
             if not _puts_whole(system):
-                system.rm(target, recursive=True)
+                folders = {target, *(name for name in inner if name not in found)}
+                for name in sorted(folders, key=len, reverse=True):
+                    system.rmdir(name)
 
 
 @final

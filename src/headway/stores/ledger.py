@@ -19,7 +19,6 @@ from headway.records import decode, encode
 from headway.stores import _catalogue
 from headway.stores._catalogue import Edge, Entry, check_name
 from headway.stores._database import Cursor, Database
-from headway.stores._schema import Statements
 from headway.stores.driver import HEARTBEAT_TIMEOUT_S, Driver, is_alive, this_driver
 from headway.stores.lease import Event, Holder, Lease
 
@@ -49,7 +48,7 @@ class Ledger:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._statements: Statements = database.statements
+        self._statements = database.statements
         self._closing = weakref.finalize(self, database.close)
 
     @classmethod
