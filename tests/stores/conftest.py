@@ -73,6 +73,12 @@ def own_schema(url: str) -> str:
 
 
 @pytest.fixture
+def postgres_schema(postgres_url: str) -> Callable[[], str]:
+    """Makes URLs of PostgreSQL ledgers, each in a schema of its own."""
+    return lambda: own_schema(postgres_url)
+
+
+@pytest.fixture
 def own_postgres(postgres_url: str) -> str:
     """A PostgreSQL ledger's URL in a schema of its own."""
     return own_schema(postgres_url)

@@ -114,6 +114,7 @@ def statements_for(dialect: Dialect) -> Statements:
 
 
 _compiled: dict[str, Statements] = {}
+Compile = Callable[[Any], str]
 
 
 @final
@@ -126,13 +127,13 @@ class Statements:
 
         postgres = dialect.name == "postgresql"
         insert = postgresql.insert if postgres else sqlite.insert
-        clock: Any = literal_column("extract(epoch from clock_timestamp())") if postgres else bindparam("now")
-        zero: Any = literal_column("0")
-        owner, event, entry, edge = OWNERS.c, EVENTS.c, ENTRIES.c, EDGES.c
-        its = owner.owner == bindparam("its")
-        held = (its, owner.epoch == bindparam("held"))
+        self._for_the_whole(postgres)
+        self._for_owners(text, insert, postgres)
+        self._for_events(text)
+        self._for_entries(text)
+        self._for_edges(text, insert)
 
-        # `now` is the database's own clock where several machines may write, else the caller's
+    def _for_the_whole(self, postgres: bool) -> None:
         self.there = (  # by snapshot: to_regclass may answer from a cache that was filled before a lock was waited for
             f"SELECT 1 FROM pg_catalog.pg_tables WHERE tablename = '{VERSION_TABLE}' AND schemaname = current_schema()"
             if postgres
@@ -140,18 +141,27 @@ class Statements:
         )
         self.schema = f"SELECT version_num FROM {VERSION_TABLE}"
         self.lock = "SELECT pg_advisory_xact_lock(hashtextextended(%(key)s, 7318))" if postgres else ""
-        nobody = {"owner": bindparam("its"), "epoch": zero, "driver": null(), "heartbeat_at": zero}
+
+    def _for_owners(self, text: Compile, insert: Any, postgres: bool) -> None:
+        owner, zero = OWNERS.c, literal_column("0", Integer)
+        its = owner.owner == bindparam("its")
+        held = (its, owner.epoch == bindparam("held"))
+        # the database's own clock where several machines may write, else the caller's
+        clock: Any = literal_column("extract(epoch from clock_timestamp())") if postgres else bindparam("now")
+        nobody: dict[str, Any] = {"owner": bindparam("its"), "epoch": zero, "driver": null(), "heartbeat_at": zero}
         self.new_owner = text(insert(OWNERS).values(nobody).on_conflict_do_nothing())
         self.owner = text(select(owner.epoch, owner.driver, owner.heartbeat_at, clock - owner.heartbeat_at).where(its))
         self.owner_locked = self.owner + (" FOR UPDATE" if postgres else "")
         self.epoch_locked = text(select(owner.epoch).where(its).with_for_update())
-        somebody = {"epoch": bindparam("held"), "driver": bindparam("driver"), "heartbeat_at": clock}
+        somebody: dict[str, Any] = {"epoch": bindparam("held"), "driver": bindparam("driver"), "heartbeat_at": clock}
         self.take = text(OWNERS.update().where(its).values(somebody))
         self.beat = text(OWNERS.update().where(*held).values(heartbeat_at=clock))
         self.let_go = text(OWNERS.update().where(*held).values(driver=null()))
         between = (owner.owner >= bindparam("low"), owner.owner < bindparam("high"))
         self.owners = text(select(owner.owner).where(*between).order_by(owner.owner))
 
+    def _for_events(self, text: Compile) -> None:
+        event = EVENTS.c
         self.append = text(EVENTS.insert())
         self.last = text(select(func.max(event.sequence)).where(event.owner == bindparam("owner")))
         of_owner = (
@@ -169,6 +179,8 @@ class Statements:
             .having((func.min(event.sequence) != literal_column("1")) | (func.max(event.sequence) != func.count()))
         )
 
+    def _for_entries(self, text: Compile) -> None:
+        entry = ENTRIES.c
         one = (entry.kind == bindparam("kind"), entry.name == bindparam("name"))
         newest = select(func.max(entry.version)).where(*one).scalar_subquery()
         self.newest = text(select(*ENTRIES.c).where(*one, entry.version == newest))
@@ -183,6 +195,8 @@ class Statements:
         self.new_entry = text(ENTRIES.insert())
         self.set_body = text(ENTRIES.update().where(entry.id == bindparam("entry")).values(body=bindparam("new_body")))
 
+    def _for_edges(self, text: Compile, insert: Any) -> None:
+        edge = EDGES.c
         self.link = text(insert(EDGES).on_conflict_do_nothing())
         ordered = select(edge.source, edge.target, edge.role).order_by(edge.source, edge.target, edge.role)
         source, target = edge.source == bindparam("source"), edge.target == bindparam("target")
