@@ -266,3 +266,35 @@ def test_a_stop_right_after_the_start_is_not_lost(
         engine.stop(handle, grace_s=grace_s)
         end = ends(until(engine, handle, lambda seen: bool(ends(seen)), limit_s=20))[0]
         assert end.signal == ("SIGTERM" if grace_s else "SIGKILL")
+
+
+def test_a_worker_that_is_a_driver_itself_shares_its_own_share(tmp_path: Path) -> None:
+    """It holds the machine's only core, and must not wait for it."""
+    engine = LocalEngine(cpus=1)
+    inner = tmp_path / "inner"
+    source = f"""
+    from pathlib import Path
+    from headway.engines.local import LocalEngine
+    from headway.testing.launches import ends, launch_of, run
+    engine = LocalEngine()
+    print(engine.capabilities().cpus)
+    print(ends(run(engine, launch_of(Path({str(inner)!r}), "print('inner')")))[0].exit_code)
+    engine.close()
+    """
+    try:
+        launch = launch_of(tmp_path / "outer", source)
+        until(engine, engine.start(launch), lambda seen: bool(ends(seen)))
+    finally:
+        engine.close()
+    assert worker_file(launch, "log.txt") == "1\n0\n"
+
+
+def test_closing_ends_those_that_wait(tmp_path: Path) -> None:
+    engine = LocalEngine(cpus=1)
+    engine.start(launch_of(tmp_path / "a", "import time\ntime.sleep(600)", job="train-a-1"))
+    waiting = engine.start(launch_of(tmp_path / "b", "print('never')", job="train-b-1"))
+    engine.close()
+    end = ends(engine.observe([waiting], timeout_s=5))[0]
+    assert end.text == "the engine was closed before it started"
+    with pytest.raises(CapabilityError, match="has been closed"):
+        engine.start(launch_of(tmp_path / "c", "", job="train-c-1"))

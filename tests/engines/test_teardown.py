@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -228,3 +229,52 @@ def test_closing_an_engine_ends_everything(tmp_path: Path) -> None:
     engine.close()
     engine.close()
     assert not _alive(family)
+
+
+BUSY = """
+import sys
+from pathlib import Path
+from headway.engines.engine import Task
+from headway.engines.local import LocalEngine
+from headway.testing.launches import ends, launch_of
+folder, program = Path(sys.argv[1]), Path(sys.argv[2]).read_text()
+engine = LocalEngine(cpus=8)
+print("ready", flush=True)
+number = 0
+while True:
+    number += 1
+    gang = engine.start(launch_of(folder / "gang", program + "\\nspawn()", workers=2, coupled=True, attempt=number))
+    pool = engine.pool(launch_of(folder / "pool", program, function="spawn", mode="items", workers=2, attempt=number,
+                                 job="process-pool-1", fresh=bool(number % 2)))
+    pool.submit([Task(number=0, payload={}), Task(number=1, payload={})])
+    pool.news(0.02)
+    engine.observe([gang], timeout_s=0.02)
+    engine.stop(gang, grace_s=0.01)
+    pool.close(grace_s=0.01)
+"""
+
+
+@pytest.mark.slow
+def test_drivers_killed_at_random_moments_leave_nothing(
+    tmp_path: Path, scale: Callable[[int], int], evidence: Callable[[str], None]
+) -> None:
+    """Also in the middle of a start, a fork, a stop."""
+    chance, kills, seen = random.Random(11), scale(100), 0
+    (tmp_path / "program.txt").write_text(PROGRAM)
+    for number in range(kills):
+        driver = subprocess.Popen(
+            [sys.executable, "-c", BUSY, str(tmp_path / str(number)), str(tmp_path / "program.txt")],
+            stdout=subprocess.PIPE, text=True, start_new_session=True,
+        )  # fmt: skip
+        assert driver.stdout is not None
+        assert driver.stdout.readline() == "ready\n"
+        threading.Event().wait(chance.uniform(0.02, 0.6))  # the moment of the kill, not a synchronisation
+        family = _family(driver.pid)
+        seen += len(family)
+        driver.kill()
+        _end_of(driver)
+        mark = f"hw{driver.pid}-"
+        _wait(
+            lambda family=family, mark=mark: not _alive(family) and not _marked(mark), f"kill {number} left processes"
+        )
+    evidence(f"{kills} drivers killed with {seen} processes below them: none left")

@@ -67,13 +67,28 @@ class Grant(Record):
 
 
 def machine_total(*, cpus: int | None = None, memory_bytes: int | None = None, gpus: int | None = None) -> Total:
-    """The machine's capacity; a number given replaces what was found."""
+    """The machine's capacity; a number given replaces what was found.
+
+    Inside a worker it is that worker's own share: what it starts must not wait for what it holds itself.
+    """
+    share = _share()
     ids = machine.gpu_ids()
+    found = share["cpus"] if share else machine.num_cpus()
+    memory = (share or {}).get("memory_bytes") or machine.memory_bytes()
     return Total(
-        cpus=machine.num_cpus() if cpus is None else cpus,
-        memory_bytes=machine.memory_bytes() if memory_bytes is None else memory_bytes,
+        cpus=found if cpus is None else cpus,
+        memory_bytes=memory if memory_bytes is None else memory_bytes,
         gpus=ids if gpus is None else ids[:gpus] if gpus <= len(ids) else tuple(str(number) for number in range(gpus)),
     )
+
+
+def _share() -> dict[str, Any] | None:
+    """The resources of the worker that this process is part of; None outside of one."""
+    ticket = os.environ.get("HEADWAY_TICKET")
+    try:
+        return dict(json.loads(Path(ticket).read_bytes())["resources"]) if ticket else None
+    except (OSError, ValueError, KeyError):
+        return None
 
 
 def ask_for(launch: Launch, *, workers: int, ports: int = 0, queue: bool = True) -> Ask:
@@ -86,7 +101,10 @@ def ask_for(launch: Launch, *, workers: int, ports: int = 0, queue: bool = True)
 
 
 def machine_folder() -> Path:
-    """Where drivers on this machine meet."""
+    """Where drivers on this machine meet; inside a worker, the drivers of that worker."""
+    ticket = os.environ.get("HEADWAY_TICKET")
+    if ticket and _share() is not None:
+        return Path(ticket).with_suffix(".machine")
     named = os.environ.get("HEADWAY_MACHINE_DIR")
     return Path(named) if named else Path(tempfile.gettempdir()) / f"headway-{os.getuid()}"
 

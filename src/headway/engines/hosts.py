@@ -14,6 +14,7 @@ import socket
 import subprocess
 import tempfile
 import threading
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, final
@@ -64,6 +65,7 @@ class HostLink:
             self._errors.close()
             raise
         self.owner = machine.owner(self._process.pid)
+        _forget_in_forks(self)
         self._reader = threading.Thread(target=self._read, name="headway-host", daemon=True)
         self._reader.start()
 
@@ -132,6 +134,24 @@ class HostLink:
         return f": {lines[-1]}" if lines else ""
 
 
+_links: weakref.WeakSet[HostLink] = weakref.WeakSet()
+_registered = False
+
+
+def _forget_in_forks(link: HostLink) -> None:
+    """Let forked children of this process close the link; the interpreter is told once."""
+    global _registered
+    if not _registered:
+        os.register_at_fork(after_in_child=_forget_all)
+        _registered = True
+    _links.add(link)
+
+
+def _forget_all() -> None:
+    for link in list(_links):
+        link.forget()
+
+
 def _ended(code: int) -> str:
     return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
 
@@ -150,7 +170,6 @@ class Hosts:
         self._links: dict[tuple[str, tuple[str, ...], tuple[tuple[str, str], ...]], HostLink] = {}
         self._users: dict[HostLink, int] = {}
         self._lock = threading.Lock()
-        os.register_at_fork(after_in_child=self._forget)
 
     def borrow(self, *, python: str, preload: Sequence[str]) -> HostLink:
         """The host for this interpreter and these modules; give it back when the worker has ended."""
@@ -206,7 +225,3 @@ class Hosts:
         for key, one in list(self._links.items()):
             if one is link:
                 del self._links[key]
-
-    def _forget(self) -> None:
-        for link in list(self._links.values()):
-            link.forget()

@@ -16,12 +16,13 @@ from typing import Any, final
 
 from headway.engines import machine
 from headway.engines.attempt import LocalAttempt, LocalWorker
-from headway.engines.capacity import Capacity, ask_for, machine_total
+from headway.engines.capacity import Capacity, ask_for, machine_folder, machine_total
 from headway.engines.engine import Capabilities, Engine, Handle, Launch, Observation, Pool
 from headway.engines.pool import LocalPool
 from headway.engines.starter import Starter, no_interpreter, verdict
 from headway.errors import CapabilityError
 
+CLOSE_GRACE_S = 1.0
 RETRY_S = 0.1
 """How often those who wait look whether another driver gave something back."""
 
@@ -35,7 +36,8 @@ class LocalEngine(Engine):
     """
 
     def __init__(self, *, cpus: int | None = None, gpus: int | None = None, memory_bytes: int | None = None) -> None:
-        self._capacity = Capacity(machine_total(cpus=cpus, gpus=gpus, memory_bytes=memory_bytes))
+        total = machine_total(cpus=cpus, gpus=gpus, memory_bytes=memory_bytes)
+        self._capacity = Capacity(total, folder=machine_folder())
         self._starter = Starter()
         self._attempts: dict[tuple[str, int], LocalAttempt] = {}
         self._pools: list[LocalPool] = []
@@ -85,11 +87,7 @@ class LocalEngine(Engine):
             if attempt is None:
                 return
             attempt.stopped = True
-            for ask, workers in list(attempt.waiting.values()):
-                self._capacity.release(ask.id)
-                for worker in workers:
-                    self._end(worker, text="stopped before it started")
-            attempt.waiting.clear()
+            self._drop_waiting(attempt, text="stopped before it started")
             for worker in attempt.workers:
                 if worker.running and not worker.ended:
                     self._starter.stop(worker.name, ticket=worker.ticket, grace_s=grace_s)
@@ -111,14 +109,22 @@ class LocalEngine(Engine):
         """End all workers and the host processes."""
         with self._changed:
             self._closed = True
-            waiting = [ask.id for attempt in self._attempts.values() for ask, _ in attempt.waiting.values()]
             pools, self._pools = self._pools, []
+            for attempt in self._attempts.values():
+                self._drop_waiting(attempt, text="the engine was closed before it started")
+            self._changed.notify_all()
         self._freed.set()
         for pool in pools:
-            pool.close(grace_s=1.0)
-        self._starter.close(grace_s=1.0)
-        if waiting:
-            self._capacity.release(*waiting)
+            pool.close(grace_s=CLOSE_GRACE_S)
+        self._starter.close(grace_s=CLOSE_GRACE_S)
+
+    def _drop_waiting(self, attempt: LocalAttempt, *, text: str) -> None:
+        """End the workers that wait for capacity."""
+        for ask, workers in list(attempt.waiting.values()):
+            self._capacity.release(ask.id)
+            for worker in workers:
+                self._end(worker, text=text)
+        attempt.waiting.clear()
 
     def _queue(self, attempt: LocalAttempt) -> None:
         """What the attempt asks for: a gang at once, independent workers each for itself.
