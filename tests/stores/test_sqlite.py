@@ -122,6 +122,20 @@ def test_closed_it_is_one_file_that_opens_elsewhere(tmp_path: Path) -> None:
         assert ledger.check() == []
 
 
+def test_copied_after_a_kill_it_opens_elsewhere(tmp_path: Path) -> None:
+    pid = os.fork()
+    if pid == 0:
+        ledger = Ledger.open(tmp_path / "ws" / "ledger.sqlite")
+        fill(ledger)
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(pid, 0)
+    shutil.copytree(tmp_path / "ws", tmp_path / "copy")
+    shutil.rmtree(tmp_path / "ws")
+    with Ledger.open(tmp_path / "copy" / "ledger.sqlite", create=False) as ledger:
+        assert len(ledger.events("job-1")) == 3
+        assert ledger.check() == []
+
+
 def test_a_process_that_ends_without_closing_leaves_one_file(tmp_path: Path) -> None:
     run(
         "import sys; from headway.stores.ledger import Ledger; "
