@@ -7,16 +7,22 @@ Example of a `headway.toml`::
     workspace = ".headway"
     engine = "local://"
 
+    [credentials.warehouse]          # train(..., secrets="warehouse"): references, never values
+    TOKEN = "env:WAREHOUSE_TOKEN"
+
     [profiles.cluster]
     workspace = "/mnt/team/ws"
 """
 
 from __future__ import annotations
 
+import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from msgspec.structs import replace
 
 from headway.errors import WorkspaceError
 from headway.records import Record
@@ -31,6 +37,7 @@ class Settings(Record):
         workspace: folder or URL of the workspace; relative to the file that says so.
         ledger: path or database URL; None for the SQLite file in the workspace.
         engine: URL of the default engine.
+        credentials: name -> environment variable on the worker -> reference (`env:NAME` or `file:/path`).
         origin: what decided (for errors and `headway --version`).
     """
 
@@ -38,6 +45,7 @@ class Settings(Record):
     ledger: str | None = None
     engine: str = "local://"
     origin: str = "default"
+    credentials: dict[str, dict[str, str]] = {}
 
 
 def find_settings(start: Path, environment: Mapping[str, str], *, profile: str | None = None) -> Settings:
@@ -59,11 +67,11 @@ def find_settings(start: Path, environment: Mapping[str, str], *, profile: str |
         raise WorkspaceError(f"profile {profile!r} was asked for, but there is no headway.toml at or above {start}")
     if workspace := environment.get("HEADWAY_WORKSPACE"):
         rest = settings or Settings(workspace=workspace)
-        return Settings(workspace=workspace, ledger=rest.ledger, engine=rest.engine, origin="HEADWAY_WORKSPACE")
+        return replace(rest, workspace=workspace, origin="HEADWAY_WORKSPACE")
     if settings is not None:
         return settings
     for folder in (start, *start.parents):
-        if (folder / FOLDER).is_dir():
+        if os.path.isdir(folder / FOLDER):
             return Settings(workspace=str(folder / FOLDER), origin=str(folder / FOLDER))
     return Settings(workspace=str(start / FOLDER))
 
@@ -73,7 +81,7 @@ def _nearest_file(start: Path) -> tuple[Path, dict[str, Any]] | None:
     for folder in (start, *start.parents):
         for name in ("headway.toml", "pyproject.toml"):
             path = folder / name
-            if not path.is_file():
+            if not os.path.isfile(path):  # also False where this user may not look
                 continue
             try:
                 table = tomllib.loads(path.read_text())
@@ -96,9 +104,12 @@ def _from_file(path: Path, table: dict[str, Any], profile: str | None) -> Settin
         if profile not in profiles:
             raise WorkspaceError(f"{path} has no profile {profile!r}; it has: {', '.join(sorted(profiles)) or 'none'}")
         table |= profiles[profile]
+    credentials = _credentials(path, table.pop("credentials", {}))
     known = {"workspace", "ledger", "engine"}
     if unknown := sorted(set(table) - known):
-        raise WorkspaceError(f"{path}: unknown setting {unknown[0]!r}; known: {', '.join(sorted(known))}, profiles")
+        raise WorkspaceError(
+            f"{path}: unknown setting {unknown[0]!r}; known: {', '.join(sorted(known))}, credentials, profiles"
+        )
     for name, value in table.items():
         if not isinstance(value, str):
             raise WorkspaceError(f"{path}: {name} must be text, got {value!r}")
@@ -106,5 +117,23 @@ def _from_file(path: Path, table: dict[str, Any], profile: str | None) -> Settin
     if "://" not in workspace:
         workspace = str((path.parent / workspace).absolute())
     return Settings(
-        workspace=workspace, ledger=table.get("ledger"), engine=table.get("engine", "local://"), origin=str(path)
+        workspace=workspace,
+        ledger=table.get("ledger"),
+        engine=table.get("engine", "local://"),
+        origin=str(path),
+        credentials=credentials,
     )
+
+
+def _credentials(path: Path, table: Any) -> dict[str, dict[str, str]]:
+    """The credentials of a settings file: tables of references."""
+    if not isinstance(table, dict) or not all(isinstance(one, dict) for one in table.values()):
+        raise WorkspaceError(f"{path}: credentials are tables, [credentials.NAME] with VARIABLE = 'env:NAME'")
+    for name, references in table.items():
+        for variable, reference in references.items():
+            if not str(reference).startswith(("env:", "file:")):
+                raise WorkspaceError(
+                    f"{path}: credentials.{name}.{variable} must be a reference, 'env:NAME' or 'file:/path', "
+                    "so that no secret lies in a settings file"
+                )
+    return table

@@ -7,14 +7,14 @@ same digests resumes or returns what is there; changed digests make a new versio
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, final
 
-from headway.config import Settings, find_settings
-from headway.errors import NewerSchemaError, WorkspaceError
+from msgspec.structs import replace
+
+from headway.config import find_settings
 
 if TYPE_CHECKING:
     from headway.engines.engine import Engine
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from headway.processing.dataset import Dataset
     from headway.registry.predictor import Prediction
     from headway.tuning.objective import Maximize, Minimize
-
-SCHEMA = 1
 
 
 def open(
@@ -56,57 +54,13 @@ def open(
     Raises:
         WorkspaceError: it cannot be opened; NewerSchemaError: a newer Headway wrote it.
     """
-    from headway.execution.progress import default_progress
-    from headway.execution.session import Session
-    from headway.stores.files import Files
-    from headway.stores.ledger import Ledger
+    from headway.execution.opening import open_session
 
     settings = find_settings(Path.cwd(), os.environ, profile=profile)
     if url is not None:
-        settings = Settings(workspace=os.fspath(url), ledger=settings.ledger, engine=settings.engine, origin="argument")
-    place = settings.workspace if "://" in settings.workspace else str(Path(settings.workspace).expanduser().absolute())
-    files = Files(place)
-    _check_schema(files, create=create)
-    where = ledger or settings.ledger or _default_ledger(files)
-    book = Ledger.open(where, create=True)
-    session = Session(files, book, engine=engine or settings.engine, progress=progress or default_progress())
+        settings = replace(settings, workspace=os.fspath(url), origin="argument")
+    session = open_session(settings, ledger=ledger, engine=engine, progress=progress, create=create)
     return Workspace(session)
-
-
-def _check_schema(files: Any, *, create: bool) -> None:
-    """Read `workspace.json`, or write it into a new workspace."""
-    from headway.records import decode, pretty
-
-    try:
-        schema = decode(files.read("workspace.json"), dict, where=files.url_of("workspace.json")).get("schema", 0)
-    except OSError as error:
-        if not isinstance(error, FileNotFoundError):
-            raise WorkspaceError(f"cannot read a workspace at {files.url}: {error}") from error
-        if not create:
-            raise WorkspaceError(
-                f"there is no workspace at {files.url}; make one with headway.open({files.url!r}), or name another: "
-                "--workspace PATH or HEADWAY_WORKSPACE"
-            ) from None
-        try:
-            files.create("workspace.json", pretty({"schema": SCHEMA, "created_at": time.time()}))
-        except OSError as error:
-            raise WorkspaceError(f"cannot make a workspace at {files.url}: {error}") from error
-        return
-    if schema > SCHEMA:
-        raise NewerSchemaError(
-            f"the workspace at {files.url} has schema {schema}, this Headway knows {SCHEMA}: "
-            "upgrade with pip install --upgrade headway"
-        )
-
-
-def _default_ledger(files: Any) -> str:
-    """The SQLite file beside the files; a bucket cannot hold one."""
-    if not files.is_local:
-        raise WorkspaceError(
-            f"the workspace {files.url} is a bucket, which cannot hold a SQLite ledger: "
-            "give ledger='postgresql+psycopg://user@host/database'"
-        )
-    return str(files.local("ledger.sqlite"))
 
 
 @final
@@ -213,7 +167,7 @@ class Workspace:
         retries: int = 0,
         timeout_s: float | None = None,
         seed: int = 0,
-        secrets: Mapping[str, str] | None = None,
+        secrets: Mapping[str, str] | str | None = None,
         metrics: Mapping[str, str] | None = None,
         mode: ChannelMode = "link",
         allow_test: bool = False,
@@ -226,7 +180,7 @@ class Workspace:
         Args:
             workers: more than one makes a gang with ranks and addresses.
             resources: of each worker.
-            secrets: environment variable -> `env:NAME` or `file:/path`.
+            secrets: environment variable -> `env:NAME` or `file:/path`; or the name of credentials in headway.toml.
             metrics: name -> regular expression over the log.
             allow_test: recorded; gives a script the test channel.
             wait: False runs it in a thread of this process.
@@ -244,7 +198,7 @@ class Workspace:
             retries=retries,
             timeout_s=timeout_s,
             seed=seed,
-            secrets=dict(secrets or {}),
+            secrets=self.session.secrets(secrets),
             metrics=dict(metrics or {}),
             mode=mode,
             allow_test=allow_test,

@@ -269,3 +269,21 @@ def test_a_driver_that_was_killed_is_taken_over(
         assert job.id == "train-count-1"
         assert job.metrics["last"] == 4.0
         assert ws.session.ledger.check() == []
+
+
+def test_credentials_of_the_settings_are_given_by_name(
+    project: Path, module: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from headway.execution.progress import Silent
+
+    (project / "headway.toml").write_text('[credentials.warehouse]\nTOKEN = "env:MY_TOKEN"\n')
+    monkeypatch.setenv("MY_TOKEN", "hunter2-hunter2")
+    module("needy", "import os\ndef fit():\n    return {'n': len(os.environ['TOKEN'])}\n")
+    with hw.open(progress=Silent()) as ws:
+        assert ws.train("t", "needy:fit", secrets="warehouse").metrics["n"] == 15
+        with pytest.raises(hw.errors.NotFoundError, match="warehouse"):
+            ws.train("t", "needy:fit", secrets="warehous")
+    assert b"hunter2" not in (project / ".headway/jobs/train-t-1/job.json").read_bytes()
+    (project / "headway.toml").write_text('[credentials.warehouse]\nTOKEN = "hunter2"\n')
+    with pytest.raises(hw.errors.WorkspaceError, match="reference"):
+        hw.open(progress=Silent())

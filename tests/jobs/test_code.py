@@ -651,3 +651,9 @@ def test_a_folder_full_of_data_is_worth_a_word(project: Path) -> None:
     assert "2 files, 21 MB" in warning
     assert "'photos' 21 MB" in warning
     assert ".headwayignore" in warning
+
+
+def test_a_module_named_like_one_of_python_is_refused(project: Path, tmp_path: Path) -> None:
+    write(project, {"token.py": "def fit(): return 1\n"})
+    with pytest.raises(ProgramError, match="rename"):
+        snapshot(Function("token:fit"), tmp_path / "code")

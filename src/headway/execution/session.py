@@ -6,12 +6,12 @@ In: an opened workspace. Out: `Session`, handed to the flows. It keeps the only 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import final
 
 from headway.engines.engine import Engine
-from headway.errors import HeadwayError
+from headway.errors import HeadwayError, NotFoundError
 from headway.execution.progress import Progress
 from headway.stores.files import Files
 from headway.stores.ledger import Lease, Ledger
@@ -28,10 +28,20 @@ class Session:
         ledger: its ledger.
         engine: URL of the default engine, or an engine.
         progress: told of long work.
+        credentials: name -> environment variable -> reference, from the settings.
     """
 
-    def __init__(self, files: Files, ledger: Ledger, *, engine: str | Engine = "local://", progress: Progress) -> None:
+    def __init__(
+        self,
+        files: Files,
+        ledger: Ledger,
+        *,
+        engine: str | Engine = "local://",
+        progress: Progress,
+        credentials: Mapping[str, Mapping[str, str]] | None = None,
+    ) -> None:
         self.files, self.ledger, self.progress = files, ledger, progress
+        self._credentials = credentials or {}
         self.default_engine = engine
         self._engines: dict[str, Engine] = {}
         self._leases: dict[str, Lease] = {}
@@ -39,6 +49,19 @@ class Session:
         self._closed = threading.Event()
         self._threads: list[threading.Thread] = []
         self._beat: threading.Thread | None = None
+
+    def secrets(self, given: Mapping[str, str] | str | None) -> dict[str, str]:
+        """References to secrets, by environment variable; a name stands for credentials of the settings.
+
+        Raises:
+            NotFoundError: no credentials of that name.
+        """
+        if not isinstance(given, str):
+            return dict(given or {})
+        if given not in self._credentials:
+            hint = "They are tables [credentials.NAME] in headway.toml."
+            raise NotFoundError("credentials", given, self._credentials, hint=hint)
+        return dict(self._credentials[given])
 
     def engine(self, engine: str | Engine | None = None) -> Engine:
         """The engine of a URL (opened once and kept), the one given, or the default one."""

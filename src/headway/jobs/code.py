@@ -236,6 +236,12 @@ def _require(finder: Finder, name: str, target: str) -> Module:
         ProgramError: there is none; the text names the nearest and where it was looked for.
     """
     module = finder.find(name)
+    first = name.partition(".")[0]
+    if module is not None and module.kind == "local" and first in sys.stdlib_module_names:
+        raise ProgramError(
+            f"{target!r}: {module.path} has the name of a module of Python's own library, {first!r}, which a worker "
+            "imports instead; rename the file"
+        )
     if module is not None and (module.path is not None or module.kind in ("standard", "headway")):
         return module
     close = get_close_matches(name, sorted(near_modules(finder)), n=1)
