@@ -10,6 +10,7 @@ import sys
 import textwrap
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -83,8 +84,11 @@ def _facts(project: Path) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-def test_a_driver_killed_again_and_again_ends_where_an_undisturbed_one_does(driven: Path) -> None:
-    kills = int(os.environ.get("HEADWAY_DRIVER_KILLS", "12"))
+@pytest.mark.kill
+def test_a_driver_killed_again_and_again_ends_where_an_undisturbed_one_does(
+    driven: Path, scale: Callable[[int], int], evidence: Callable[[str], None]
+) -> None:
+    kills = scale(100)
     draw, killed, runs = random.Random(11), 0, 0
     while True:
         runs += 1
@@ -102,7 +106,7 @@ def test_a_driver_killed_again_and_again_ends_where_an_undisturbed_one_does(driv
         if killed >= kills or runs > 3 * kills:
             break
     facts = _facts(driven)
-    print(f"drivers: {runs} runs, {killed} killed")  # noqa: T201
+    evidence(f"{killed} kills in {runs} starts of four verbs: every trial told once, one of everything, ledger whole")
     assert facts["told"] == list(range(1, 13))
     assert {status for _, _, status, _ in facts["trials"]} == {"ended"}
     assert facts["count"]["last"] == 10.0
