@@ -74,3 +74,18 @@ def test_a_script_whose_pattern_never_matches_is_told_after_its_first_trial(ws: 
     with pytest.raises(ProgramError, match="accuracy"):
         ws.tune("broken", broken, data, space=space, objective=objective, trials=50)
     assert ws.session.ledger.entries("tune", "broken") == []
+
+
+def test_a_metric_that_is_not_reported_stops_the_study_after_its_first_trial(ws: hw.Workspace, project: Path) -> None:
+    (project / "other.py").write_text("def fit(x):\n    return {'loss': x, 'seconds': 1}\n")
+    with pytest.raises(ProgramError, match="without the metric 'accuracy'; metrics seen: loss, seconds"):
+        ws.tune("n", "other:fit", space={"x": hw.Float(0, 1)}, objective=hw.Minimize("accuracy"), trials=50)
+    assert len(ws.study("n").trials()) == 1
+
+
+def test_a_function_from_parameters_to_metrics_is_enough(ws: hw.Workspace, project: Path) -> None:
+    (project / "blackbox.py").write_text("def f(x, y):\n    return {'cost': abs(x - 3) + (y == 'b')}\n")
+    space = {"x": hw.Int(1, 4), "y": hw.Choice("a", "b")}
+    study = ws.tune("box", "blackbox:f", space=space, objective=hw.Minimize("cost"), trials=8, parallel=2)
+    assert study.best().parameters == {"x": 3, "y": "a"}
+    assert {row["metrics"]["cost"] for row in study.trials()} == {0, 1, 2, 3}
