@@ -13,6 +13,8 @@ from headway.cli.main import run
 RECIPE = """
 import numpy as np
 
+pytestmark = pytest.mark.slow
+
 
 def to_array(item):
     with open(item.path, "rb") as file:

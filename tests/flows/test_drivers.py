@@ -37,6 +37,8 @@ STEADY = """
 import numpy as np
 import time
 
+pytestmark = pytest.mark.slow
+
 def to_array(item):
     time.sleep(0.002)
     return np.asarray([float(word) for word in item.path.read_text().split()])
@@ -83,7 +85,6 @@ def _facts(project: Path) -> dict[str, Any]:
         }
 
 
-@pytest.mark.slow
 @pytest.mark.kill
 def test_a_driver_killed_again_and_again_ends_where_an_undisturbed_one_does(
     driven: Path, scale: Callable[[int], int], evidence: Callable[[str], None]

@@ -11,6 +11,8 @@ from sklearn.linear_model import LogisticRegression
 import headway as hw
 from headway.errors import CapabilityError
 
+pytestmark = pytest.mark.slow
+
 ENGINES = ["local://", "inline://"]
 
 

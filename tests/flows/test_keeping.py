@@ -16,6 +16,8 @@ from headway.execution.progress import Silent
 from headway.flows import inspect
 from headway.flows.prune import prune
 
+pytestmark = pytest.mark.slow
+
 CENTRE = """
 class Nearest:
     def __init__(self, middle):

@@ -18,6 +18,8 @@ SPLIT = hw.Split(validation=0.2, test=0.2)
 NEAREST = """
 import numpy as np
 
+pytestmark = pytest.mark.slow
+
 class Nearest:
     def __init__(self, means):
         self.means = means

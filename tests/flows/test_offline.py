@@ -24,6 +24,8 @@ with hw.open() as ws:
 
 WATCH = """
 import os, socket, sys
+
+pytestmark = pytest.mark.slow
 def watch(event, arguments):
     if event == "socket.getaddrinfo":
         told = f"asked for the address of {arguments[0]!r}"

@@ -19,6 +19,8 @@ from headway.stores.commit import verify
 from headway.stores.files import Files
 from headway.stores.ledger import Ledger
 
+pytestmark = pytest.mark.slow
+
 Fill = Callable[[dict[str, Any]], Path]
 Build = Callable[..., Manifest]
 

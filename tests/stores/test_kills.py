@@ -21,7 +21,7 @@ def sized(scale: Scale, whole: int, daily: int) -> int:
     return whole if scale(whole) == whole else daily
 
 
-pytestmark = [pytest.mark.kill, pytest.mark.timeout(7200)]
+pytestmark = [pytest.mark.slow, pytest.mark.kill, pytest.mark.timeout(7200)]
 
 
 def run(what: str, folder: Path, say: Say, *, kills: int = 0, seed: int = 11, **options: Any) -> dict[str, Any]:

@@ -151,7 +151,8 @@ def test_outside_a_job_everything_does_nothing(tmp_path, monkeypatch, capsys):
     assert (tmp_path / "model").is_dir()
 
 
-def test_every_public_name_has_a_twin_outside(worker):
+def test_every_public_name_has_a_twin_outside(worker, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # asking for its folders makes them
     inside = TrainingContext(worker())
     outside = CurrentContext()
     names = [name for name in dir(inside) if not name.startswith("_") and name not in ("inner", "active")]

@@ -12,6 +12,8 @@ import pytest
 
 from headway.tuning.study import StudyState, fingerprint
 
+pytestmark = pytest.mark.slow
+
 PROGRAM = Path(killed_study.__file__)
 
 
