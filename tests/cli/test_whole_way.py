@@ -10,10 +10,11 @@ import pytest
 
 from headway.cli.main import run
 
+pytestmark = pytest.mark.slow
+
+
 RECIPE = """
 import numpy as np
-
-pytestmark = pytest.mark.slow
 
 
 def to_array(item):

@@ -19,6 +19,9 @@ import pytest
 import headway as hw
 from headway.execution.progress import Silent
 
+pytestmark = pytest.mark.slow
+
+
 DRIVER = """
 import sys
 import headway as hw
@@ -36,8 +39,6 @@ with hw.open(progress=Silent()) as ws:
 STEADY = """
 import numpy as np
 import time
-
-pytestmark = pytest.mark.slow
 
 def to_array(item):
     time.sleep(0.002)

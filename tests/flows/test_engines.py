@@ -13,6 +13,7 @@ from headway.errors import CapabilityError
 
 pytestmark = pytest.mark.slow
 
+
 ENGINES = ["local://", "inline://"]
 
 

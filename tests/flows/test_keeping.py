@@ -18,6 +18,7 @@ from headway.flows.prune import prune
 
 pytestmark = pytest.mark.slow
 
+
 CENTRE = """
 class Nearest:
     def __init__(self, middle):

@@ -6,6 +6,8 @@ import hashlib
 import json
 from pathlib import Path
 
+import pytest
+
 import headway as hw
 from headway.evaluation.evaluation import Evaluation
 from headway.flows import inspect
@@ -14,11 +16,12 @@ from headway.manifests.manifest import Manifest
 from headway.manifests.trend import find_file
 from headway.records import decode
 
+pytestmark = pytest.mark.slow
+
+
 SPLIT = hw.Split(validation=0.2, test=0.2)
 NEAREST = """
 import numpy as np
-
-pytestmark = pytest.mark.slow
 
 class Nearest:
     def __init__(self, means):

@@ -8,6 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.slow
+
+
 DRIVER = """
 import headway as hw
 with hw.open() as ws:
@@ -24,8 +29,6 @@ with hw.open() as ws:
 
 WATCH = """
 import os, socket, sys
-
-pytestmark = pytest.mark.slow
 def watch(event, arguments):
     if event == "socket.getaddrinfo":
         told = f"asked for the address of {arguments[0]!r}"

@@ -21,6 +21,7 @@ from headway.stores.ledger import Ledger
 
 pytestmark = pytest.mark.slow
 
+
 Fill = Callable[[dict[str, Any]], Path]
 Build = Callable[..., Manifest]
 

@@ -14,6 +14,7 @@ from headway.tuning.study import StudyState, fingerprint
 
 pytestmark = pytest.mark.slow
 
+
 PROGRAM = Path(killed_study.__file__)
 
 
