@@ -209,7 +209,7 @@ def test_a_program_that_cannot_be_loaded_is_an_error_with_its_reason(engine: Loc
 
 def test_more_workers_than_fit_join_when_there_is_room(tmp_path: Path) -> None:
     small = LocalEngine(cpus=2)
-    source = "import os, time\ndef work(i):\n    time.sleep(0.02)\n    return os.getpid()"
+    source = "import os, time\ndef work(i):\n    time.sleep(0.01)\n    return os.getpid()"
     try:
         with (
             _pool(small, tmp_path / "a", workers=1, source=source, job="process-a-1") as first,

@@ -27,6 +27,7 @@ def _end(
     return end, worker_file(launch, "log.txt"), outcome(launch)
 
 
+@pytest.mark.slow
 def test_100_mb_of_output_stall_and_bloat_nothing(engine: LocalEngine, tmp_path: Path) -> None:
     source = """
     import os, sys
@@ -116,18 +117,15 @@ def test_a_metrics_file_is_read(engine: LocalEngine, tmp_path: Path) -> None:
 
 
 @LINUX_ONLY
-@pytest.mark.parametrize("how", ["child", "setsid", "daemon", "bare"])
+@pytest.mark.parametrize("how", ["child", "setsid", "daemon", "bare", pytest.param("deaf", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("fresh", [True, False], ids=["fresh", "forked"])
 def test_children_end_with_their_worker(engine: LocalEngine, tmp_path: Path, how: str, fresh: bool) -> None:
     """Also those that left the session, the environment, and keep the worker's output open."""
-    start = {
-        "child": "p = subprocess.Popen(sleep).pid",
-        "setsid": "p = subprocess.Popen(sleep, start_new_session=True).pid",
-        "daemon": """
+    daemon = """
 p = os.fork()
 if p == 0:
     os.setsid()
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    DEAF
     q = os.fork()
     if q == 0:
         open("pid", "w").write(str(os.getpid()))
@@ -138,7 +136,12 @@ os.waitpid(p, 0)
 while not os.path.exists("ready"):
     time.sleep(0.005)
 p = int(open("ready").read())
-""",
+"""
+    start = {
+        "child": "p = subprocess.Popen(sleep).pid",
+        "setsid": "p = subprocess.Popen(sleep, start_new_session=True).pid",
+        "daemon": daemon.replace("DEAF", ""),
+        "deaf": daemon.replace("DEAF", "signal.signal(signal.SIGTERM, signal.SIG_IGN)"),
         "bare": "p = subprocess.Popen(sleep, start_new_session=True, env={}).pid",
     }[how]
     source = f"""

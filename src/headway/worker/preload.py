@@ -15,6 +15,8 @@ from importlib import import_module
 from types import FrameType
 
 LIMIT_S = 120.0
+LOOK_S = 0.25
+"""How often a long import is interrupted to see whether it still is for anybody."""
 _ALONG = {"torch": ("torch._dynamo", "torch.distributed"), "sklearn": ("sklearn.utils", "sklearn.base")}
 """Modules that a package loads later, in every child, unless they are loaded with it."""
 
@@ -36,14 +38,14 @@ def preload(modules: list[str], *, parent: int) -> str:
 
     def check(_number: int, _frame: FrameType | None) -> None:
         nonlocal left
-        left -= 1.0
+        left -= LOOK_S
         if os.getppid() != parent:
             os._exit(1)
         if left <= 0:
             raise _TooLong(f"the imports took longer than {LIMIT_S:.0f} s")
 
     before = signal.signal(signal.SIGALRM, check)
-    signal.setitimer(signal.ITIMER_REAL, 1.0, 1.0)
+    signal.setitimer(signal.ITIMER_REAL, LOOK_S, LOOK_S)
     try:
         for name in modules:
             import_module(name)
