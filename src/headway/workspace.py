@@ -333,6 +333,12 @@ class Workspace:
 
         return load_job(self.session, ref)
 
+    def jobs(self) -> Any:
+        """All jobs as a pandas DataFrame: one row each, with status, duration and metrics."""
+        from headway.flows.inspect import jobs_frame
+
+        return jobs_frame(self.session)
+
     def show(self, ref: str) -> dict[str, Any]:
         """Everything worth knowing of one job, manifest, dataset or model version."""
         from headway.flows.inspect import show

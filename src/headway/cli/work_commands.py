@@ -28,6 +28,9 @@ Memory = Annotated[str | None, typer.Option(help="Memory of each worker, 2G.")]
 Engine = Annotated[str | None, typer.Option(help="URL of the engine, local://.")]
 Seed = Annotated[int, typer.Option(help="Of all random numbers.")]
 
+LEAST_FOR_HISTOGRAM = 8
+"""Trials that a histogram of their durations needs to say anything."""
+
 
 def train(
     context: Context,
@@ -244,6 +247,13 @@ def _show_study(study: Study, *, by: str | None, as_json: bool) -> None:
         for number in order
     ]
     output.table(["trial", "status", metric, *names, "took", "note"], lines)
+    if len(lines) >= LEAST_FOR_HISTOGRAM:
+        print()
+        bins = [
+            [f"{output.text('wall_s', b['from_s'])} to {output.text('wall_s', b['to_s'])}", "#" * b["trials"]]
+            for b in study.durations()
+        ]
+        output.table(["took", "trials"], bins)
 
 
 def _objective(by: str, study: Study) -> Any:

@@ -127,7 +127,8 @@ def _try(files: Files, ledger: Ledger, draft: JobSpec, code: Path, *, fresh: boo
             if found is not None and found.finished and not found.changes:
                 return Admission(spec=found.spec, decision="reused", reasons=(_reused_reason(found.spec),))
             if found is not None and not found.finished and not found.changes:
-                return Admission(spec=found.spec, decision="resumed", reasons=("it had been begun and had not ended",))
+                spec = _with_limits_of(files, found.spec, draft)
+                return Admission(spec=spec, decision="resumed", reasons=("it had been begun and had not ended",))
         reasons = _why_new(files, ledger, newest, draft, code)
         if not allow_new:
             return Admission(spec=draft, decision="refused", reasons=tuple(reasons))
@@ -190,6 +191,23 @@ def _earlier(files: Files, ledger: Ledger, entry: Entry, draft: JobSpec, code: P
 def _differences(old: Path, new: Path) -> list[Change]:
     """Changes between two snapshots as if every file had run."""
     return changed(None, old, new) or [Change(path=".", what="changed")]
+
+
+def _with_limits_of(files: Files, spec: JobSpec, draft: JobSpec) -> JobSpec:
+    """The specification of a job that goes on, with the limits and the place that are asked for now."""
+    changed = msgspec.structs.replace(
+        spec,
+        resources=draft.resources,
+        retries=draft.retries,
+        timeout_s=draft.timeout_s,
+        grace_s=draft.grace_s,
+        secrets=draft.secrets,
+        engine=draft.engine,
+        workers=spec.workers if spec.coupled else draft.workers,
+    )
+    if changed != spec:
+        files.write(f"jobs/{spec.id}/job.json", pretty(changed))
+    return changed
 
 
 def _why_new(files: Files, ledger: Ledger, newest: Entry, draft: JobSpec, code: Path) -> list[str]:

@@ -148,9 +148,15 @@ class Job:
             raise self._error
         return self
 
-    def stop(self, *, grace_s: float | None = None) -> None:
-        """Ask its driver, wherever that is, to stop it."""
-        stopping.request(self._session.files, self.id, by="Job.stop", grace_s=grace_s)
+    def stop(self, *, grace_s: float | None = None, by: str = "Job.stop") -> None:
+        """Ask its driver, wherever that is, to stop it; a job whose driver has died is stopped here."""
+        if self.status in ENDED:
+            return
+        stopping.request(self._session.files, self.id, by=by, grace_s=grace_s)
+        with self._session.lease(self.id) as lease:
+            if lease is not None:
+                self._session.ledger.append(lease, [("stop_requested", {"by": by}), ("stopped", {})])
+                stopping.clear(self._session.files, self.id)
 
     def logs(self, worker: str | int = 1, *, follow: bool = False, attempt: int | None = None) -> Iterator[str]:
         """The lines that a worker printed.
@@ -160,7 +166,14 @@ class Job:
             follow: go on until the job has ended.
             attempt: None for the newest.
         """
-        rank = int(str(worker).removeprefix("algo-")) - 1
+        name = f"algo-{str(worker).removeprefix('algo-')}"
+        known = [f"algo-{number + 1}" for number in range(self.spec.workers)]
+        if name not in known:
+            raise NotFoundError("worker", name, known)
+        rank = known.index(name)
+        newest = attempt if attempt is not None else max(self._folder.attempts(), default=1)
+        if not follow and not self._session.files.exists(self._folder.log(newest, rank)):
+            return iter(())  # the worker has not started yet
         return self._folder.log_lines(
             rank, attempt=attempt, follow=follow, stop=lambda: self.status in (*ENDED, "interrupted")
         )

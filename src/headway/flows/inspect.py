@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from headway.errors import NotFoundError
+from headway.errors import MissingExtraError, NotFoundError
 from headway.execution.job import job_status
 from headway.execution.session import Session
 from headway.jobs.folder import JobFolder
@@ -48,6 +48,20 @@ def jobs(session: Session) -> list[dict[str, Any]]:
     """One row per job, oldest first: id, kind, status, attempts, seconds, metrics."""
     entries = sorted(session.ledger.entries(), key=lambda entry: entry.created_at)
     return [job_row(session, entry) for entry in entries if entry.kind in JOB_KINDS]
+
+
+def jobs_frame(session: Session) -> Any:
+    """The same rows as a pandas DataFrame; metrics as columns `metric:NAME`.
+
+    Raises:
+        MissingExtraError: pandas is not installed.
+    """
+    try:
+        import pandas
+    except ImportError as error:
+        raise MissingExtraError("pandas", extra="pandas", purpose="a table of jobs") from error
+    rows = jobs(session)
+    return pandas.DataFrame([row | {f"metric:{k}": v for k, v in row.pop("metrics").items()} for row in rows])
 
 
 def job_row(session: Session, entry: Entry) -> dict[str, Any]:

@@ -68,6 +68,10 @@ class Study:
         """The same rows as a pandas DataFrame."""
         return report.frame(self.state())
 
+    def durations(self) -> list[dict[str, Any]]:
+        """How long trials took, as a histogram; slow ones are marked in `trials()`."""
+        return report.durations(self.state())
+
     def summary(self) -> dict[str, Any]:
         """One small dict: how far it is, the best so far, slow trials."""
         return report.summary(self.state())

@@ -17,6 +17,7 @@ from headway.execution.job import Job
 from headway.execution.session import Session
 from headway.tuning.loop import TrialReport
 
+TRACEBACK_LINES = 8
 StartJob = Callable[[int, int, dict[str, Any], Callable[[Observation], None]], Job]
 """`(number, attempt, parameters, watch)` -> the trial's job, brought to its end when it returns."""
 
@@ -30,6 +31,7 @@ class PoolTrials:
         seed: of the study; a trial's own seed is made of it and its number by the runner.
         place: where a trial's artifact lies, relative to the workspace, given its number and the runner's result.
         grace_s: between asking a trial to stop and ending its worker.
+        tell: shows text to the caller: why a trial failed, while the study goes on.
     """
 
     def __init__(
@@ -39,8 +41,10 @@ class PoolTrials:
         seed: int,
         place: Callable[[int, Mapping[str, Any]], str | None],
         grace_s: float,
+        tell: Callable[[str], None],
     ) -> None:
         self._open, self._seed, self._place, self._grace_s = pool, seed, place, grace_s
+        self._tell = tell
         self._pool: Pool | None = None
 
     def start(self, number: int, attempt: int, parameters: dict[str, Any]) -> None:
@@ -72,6 +76,8 @@ class PoolTrials:
             return TrialReport(
                 kind="reported", number=news.number, attempt=news.attempt, values=news.values, step=news.step
             )
+        if not news.ok and not (news.error or {}).get("cancelled"):
+            self._tell(failure_text(news))
         return trial_report(
             news.number,
             news.attempt,
@@ -81,6 +87,14 @@ class PoolTrials:
             usage=news.usage,
             place=self._place,
         )
+
+
+def failure_text(news: TaskNews) -> str:
+    """Why a trial failed: worker, message, and the last lines of its traceback."""
+    error = news.error or {}
+    lines = str(error.get("traceback") or "").rstrip().splitlines()[-TRACEBACK_LINES:]
+    head = f"trial {news.number} failed on algo-{news.worker} (attempt {news.attempt}): {error.get('message', '')}"
+    return "\n".join([head, *(f"    {line}" for line in lines)])
 
 
 def trial_report(

@@ -14,7 +14,7 @@ from typing import Any, final
 import msgspec
 
 from headway.engines.engine import Engine, Launch, Pool
-from headway.errors import StoppedError, StudyChangedError
+from headway.errors import JobFailedError, StoppedError, StudyChangedError
 from headway.execution import stopping
 from headway.execution.admit import Admission, admit
 from headway.execution.job import Job
@@ -230,6 +230,8 @@ class _Work:
             raise
         except Exception as error:
             ended = "failed"
+            if isinstance(error, JobFailedError):
+                error.job_id = spec.id
             session.ledger.append(lease, [("failed", {"reason": str(error), "errors": getattr(error, "errors", [])})])
             raise
         finally:
@@ -242,7 +244,9 @@ class _Work:
         """Warm workers for functions, a job for each trial of a script."""
         if self._spec.mode == "run":
             return JobTrials(self._session, self._start_job)
-        return PoolTrials(self._pool, seed=self._spec.seed, place=self._place, grace_s=self._spec.grace_s)
+        return PoolTrials(
+            self._pool, seed=self._spec.seed, place=self._place, grace_s=self._spec.grace_s, tell=self._tell
+        )
 
     def _pool(self) -> Pool:
         workers = min(self._study.parallel, self._study.trials)
@@ -262,6 +266,9 @@ class _Work:
     def _labels(self) -> dict[str, int]:
         data = data_of(self._session, self._spec)
         return dict(data.labels) if data is not None else {}
+
+    def _tell(self, text: str) -> None:
+        self._session.progress.note(f"{self._spec.id}: {text}")
 
     def _place(self, number: int, result: Mapping[str, Any]) -> str | None:
         """Where a trial's model lies, relative to the workspace; None when it saved none."""

@@ -110,6 +110,26 @@ def slow_outliers(state: StudyState) -> list[Trial]:
     return [state.trials[number] for number, value in times.items() if value > limit]
 
 
+def durations(state: StudyState, *, bins: int = 8) -> list[dict[str, Any]]:
+    """How long trials took, as a histogram: rows `from_s`, `to_s`, `trials`; [] while none has ended.
+
+    Args:
+        bins: of equal width, from the shortest to the longest trial.
+    """
+    times = _times(state.trials.values())
+    if not times:
+        return []
+    low, high = min(times), max(times)
+    width = (high - low) / bins or 1.0
+    counts = [0] * bins
+    for value in times:
+        counts[min(bins - 1, int((value - low) / width))] += 1
+    return [
+        {"from_s": low + number * width, "to_s": low + (number + 1) * width, "trials": count}
+        for number, count in enumerate(counts)
+    ]
+
+
 def summary(state: StudyState) -> dict[str, Any]:
     """One small dict for listings and for the ledger's catalogue."""
     ranked = ranking(state)
