@@ -112,7 +112,7 @@ def _kill_one(chance: random.Random) -> int:
     """SIGKILL a random warm worker of this process."""
     table = processes.parents()
     hosts = [pid for pid, parent in table.items() if parent == os.getpid()]
-    workers = [pid for pid, parent in table.items() if parent in hosts and os.getsid(pid) == pid]
+    workers = [pid for pid, parent in table.items() if parent in hosts and os.getpgid(pid) == pid]
     if not workers:
         return 0
     os.kill(chance.choice(workers), signal.SIGKILL)

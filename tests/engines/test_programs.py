@@ -360,3 +360,16 @@ def test_a_worker_runs_where_headway_is_not_installed(tmp_path: Path) -> None:
     )  # fmt: skip
     assert (done.returncode, done.stdout, done.stderr) == (0, "algo-1\n", "")
     assert outcome(launch)["ok"] is True
+
+
+@pytest.mark.parametrize("fresh", [True, False], ids=["fresh", "forked"])
+def test_modules_of_the_program_win_over_loaded_ones_of_the_same_name(
+    engine: LocalEngine, tmp_path: Path, fresh: bool
+) -> None:
+    code = tmp_path / "job" / "code"
+    (code / "selectors").mkdir(parents=True)
+    (code / "selectors" / "__init__.py").write_text("MINE = 1")
+    (code / "fractions.py").write_text("MINE = 2")
+    source = "import selectors, fractions\nprint(selectors.MINE, fractions.MINE)"
+    end, log, _ = _end(engine, tmp_path / "job", source, fresh=fresh, preload=("fractions",))
+    assert (end.text, log) == ("", "1 2\n")

@@ -183,7 +183,7 @@ def test_what_a_driver_and_its_host_leave_when_both_are_killed_is_swept_by_the_n
 ) -> None:
     driver, family = begin("fresh")
     host = next(pid for pid in family if b"--host" in _command_line(pid))
-    workers = [pid for pid, parent in processes.parents().items() if parent == host and os.getsid(pid) == pid]
+    workers = [pid for pid, parent in processes.parents().items() if parent == host and os.getpgid(pid) == pid]
     bare = {pid for pid in family if not Path(f"/proc/{pid}/environ").read_bytes()}
     driver.send_signal(signal.SIGSTOP)  # so that it cannot sweep before it is killed too
     os.kill(host, signal.SIGKILL)

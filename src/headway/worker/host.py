@@ -48,7 +48,7 @@ class Host:
     """
 
     def __init__(self, link: socket.socket, *, forks: bool, driver: int) -> None:
-        self._link, self._forks = link, forks
+        self._link, self._forks, self._pid = link, forks, os.getpid()
         self._children: dict[str, Child] = {}
         self._input, self._output = b"", b""
         self._files: deque[int] = deque()
@@ -155,8 +155,7 @@ class Host:
                 secrets=order["secrets"], reports=tasks is None,
             )  # fmt: skip
         except OSError as error:
-            self._tell({"did": "ended", "name": order["name"], "exit_code": None, "signal": None, "usage": {},
-                        "text": f"cannot be started: {error}"})  # fmt: skip
+            self._tell(_not_started(order["name"], error))
             return
         child.mark = order["mark"]
         (child.output, output), (child.bell, bell) = _pipe(), _pipe()
@@ -173,8 +172,14 @@ class Host:
             child.close()
             self._abandon()
             raise
-        for file in (output, bell, *([] if tasks is None else [tasks])):
-            os.close(file)
+        except OSError as error:
+            child.close()
+            self._tell(_not_started(order["name"], error))
+            return
+        finally:
+            if os.getpid() == self._pid:
+                for file in (output, bell, *([] if tasks is None else [tasks])):
+                    os.close(file)
         self._children[child.name] = child
         self._selector.register(child.output, selectors.EVENT_READ, ("output", child))
         self._selector.register(child.bell, selectors.EVENT_READ, ("bell", child))
@@ -322,6 +327,14 @@ class Host:
             events = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._output else 0)
             if self._selector.get_key(self._link).events != events:
                 self._selector.modify(self._link, events, ("link", None))
+
+
+def _not_started(name: str, error: OSError) -> dict[str, Any]:
+    """The end of a worker that never was."""
+    return {
+        "did": "ended", "name": name, "exit_code": None, "signal": None, "usage": {},
+        "text": f"cannot be started: {error}",
+    }  # fmt: skip
 
 
 def _nothing(*_: object) -> None:

@@ -18,7 +18,7 @@ from headway.worker.child import Child
 def leftovers(child: Child, children: Collection[Child]) -> tuple[list[int], bool]:
     """Processes that a dead worker left, and whether there are some of which that cannot be said at this moment.
 
-    An orphan belongs to the worker by its mark, its session, the pipe that it writes to, or because nobody else could
+    An orphan belongs to the worker by its mark, its group, the pipe that it writes to, or because nobody else could
     have left it.
 
     Args:
@@ -44,12 +44,12 @@ def leftovers(child: Child, children: Collection[Child]) -> tuple[list[int], boo
 
 def _belongs(child: Child, pid: int, writing: set[int]) -> bool:
     mark = processes.mark_of(pid)
-    return mark == child.mark or pid in writing or pid in child.asked or _session(pid) == child.pid
+    return mark == child.mark or pid in writing or pid in child.asked or _group(pid) == child.pid
 
 
-def _session(pid: int) -> int:
+def _group(pid: int) -> int:
     try:
-        return os.getsid(pid)
+        return os.getpgid(pid)
     except OSError:
         return -1
 

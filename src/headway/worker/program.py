@@ -18,6 +18,12 @@ from headway.worker.metrics import number
 from headway.worker.ticket import Ticket, workplace
 from headway.worker.trees import copy_tree
 
+_AT_START = frozenset({
+    "abc", "builtins", "codecs", "encodings", "genericpath", "headway", "io", "marshal", "os", "posix", "posixpath",
+    "site", "stat", "sys", "time", "zipimport",
+})  # fmt: skip
+"""Modules that every interpreter has loaded before the program begins."""
+
 
 class ProgramFault(Exception):
     """The program cannot be run as the ticket says; its text is meant for the user."""
@@ -129,6 +135,14 @@ def prepare(ticket: Ticket) -> str:
         paths = [program["code"]]
     sys.path[:0] = list(dict.fromkeys(paths))
     return folder
+
+
+def give_way(ticket: Ticket) -> None:
+    """Forget loaded modules that have the names of the program's own: a fresh interpreter would find those first."""
+    code = ticket["program"]["code"]
+    names = {name.partition(".")[0] for name in os.listdir(code) if not name.startswith((".", "__"))}
+    for loaded in [name for name in sys.modules if name.partition(".")[0] in names - _AT_START]:
+        del sys.modules[loaded]
 
 
 def run_script() -> None:

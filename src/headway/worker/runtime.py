@@ -168,6 +168,7 @@ class Worker:
             for channel in self.context.channels.values():
                 _ = channel.path
         if self._own_process:
+            program.give_way(self.ticket)
             threads.limit(self.ticket["resources"]["cpus"])
         contexts.activate(self.context)
         self.recorder = self._recorder()

@@ -78,8 +78,8 @@ def spawn(order: Order, *, output: int, bell: int) -> int:
 
 
 def _settle_in(output: int, host: int) -> None:
-    """A session of its own, its output, default signals, death with the host."""
-    os.setsid()
+    """A process group of its own (as a shell gives it), its output, default signals, death with the host."""
+    os.setpgid(0, 0)
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
     os.dup2(output, 1)
