@@ -71,6 +71,9 @@ def _short(path):
 
 if __name__ == "__main__":
     began = time.monotonic()
-    for line in run(Path(sys.argv[1] if len(sys.argv) > 1 else "demo").absolute()):
-        print(line)
+    try:
+        lines = run(Path(sys.argv[1] if len(sys.argv) > 1 else "demo").absolute())
+    except KeyboardInterrupt:
+        sys.exit("stopped; run it again: it goes on where it was")
+    print("\n".join(lines))
     print(f"\ntook {time.monotonic() - began:.1f} s; run it again: what is finished is not done again")

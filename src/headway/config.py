@@ -67,7 +67,7 @@ def find_settings(start: Path, environment: Mapping[str, str], *, profile: str |
         raise WorkspaceError(f"profile {profile!r} was asked for, but there is no headway.toml at or above {start}")
     if workspace := environment.get("HEADWAY_WORKSPACE"):
         rest = settings or Settings(workspace=workspace)
-        return replace(rest, workspace=workspace, origin="HEADWAY_WORKSPACE")
+        return replace(rest, workspace=workspace, ledger=None, origin="HEADWAY_WORKSPACE")
     if settings is not None:
         return settings
     for folder in (start, *start.parents):

@@ -58,7 +58,8 @@ def open(
 
     settings = find_settings(Path.cwd(), os.environ, profile=profile)
     if url is not None:
-        settings = replace(settings, workspace=os.fspath(url), origin="argument")
+        # A ledger belongs to its workspace: that of the settings is not another one's.
+        settings = replace(settings, workspace=os.fspath(url), ledger=None, origin="argument")
     session = open_session(settings, ledger=ledger, engine=engine, progress=progress, create=create)
     return Workspace(session)
 
@@ -356,5 +357,9 @@ class Workspace:
             return data
         try:
             return self.dataset(data)
-        except NotFoundError:
-            return self.manifest(data)
+        except NotFoundError as no_dataset:
+            try:
+                return self.manifest(data)
+            except NotFoundError as no_manifest:
+                known = {*no_dataset.known, *no_manifest.known}
+                raise NotFoundError("dataset or manifest", data, known) from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -146,3 +147,40 @@ def test_a_script_can_be_the_transform(ws: hw.Workspace, project: Path) -> None:
     written = data.open(ws.session.files).channel("train").files()
     assert len(written) == 48
     assert all(path.suffix == ".txt" for path in written)
+
+
+def test_training_on_raw_files_that_changed_is_an_error(ws: hw.Workspace, project: Path) -> None:
+    (project / "count.py").write_text(
+        "import os\ndef fit(context):\n    return {'n': sum(map(len, os.walk(context.channels['train'].path)))}\n"
+    )
+    manifest = _manifest(ws)
+    (project / "data" / "low" / "001.txt").unlink()
+    with pytest.raises(DataChangedError, match=r"low/001\.txt"):
+        ws.train("c", "count:fit", manifest)
+
+
+def test_a_transform_that_leaves_everything_out_is_an_error(ws: hw.Workspace, project: Path) -> None:
+    (project / "nothing.py").write_text("def to_array(item):\n    return None\n")
+    with pytest.raises(JobFailedError, match="returned None for all 80"):
+        ws.process("nothing", _manifest(ws), "nothing:to_array")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"seed": "a"}, {"workers": 1.5}, {"retries": -1}, {"timeout_s": 0}, {"workers": 0}],
+)
+def test_a_wrong_argument_is_refused_and_leaves_nothing_behind(
+    ws: hw.Workspace, project: Path, wrong: dict[str, Any]
+) -> None:
+    (project / "fine.py").write_text("def fit():\n    return {'x': float('nan')}\n")
+    with pytest.raises((ValueError, TypeError), match=next(iter(wrong))):
+        ws.train("fine", "fine:fit", **wrong)
+    assert ws.session.ledger.entries() == []
+    assert ws.train("fine", "fine:fit").status == "succeeded", "a metric that is no number must not break the job"
+
+
+def test_a_study_without_a_finite_value_says_so(ws: hw.Workspace, project: Path) -> None:
+    (project / "lost.py").write_text("def fit(x):\n    return {'loss': float('nan')}\n")
+    with pytest.raises(JobFailedError, match="finite value of 'loss'"):
+        ws.tune("lost", "lost:fit", space={"x": hw.Float(0, 1)}, objective=hw.Minimize("loss"), trials=2)
+    assert ws.study("lost").status == "failed"

@@ -141,3 +141,28 @@ def test_listings_never_create_a_workspace(project: Path) -> None:
     with pytest.raises(WorkspaceError, match="no workspace"):
         hw.open(project / "nothing", progress=Silent(), create=False)
     assert not (project / "nothing").exists()
+
+
+def test_a_ledger_of_another_workspace_is_refused(registered: hw.Workspace, project: Path) -> None:
+    registered.close()
+    with hw.open(project / "other", progress=Silent()):
+        pass
+    other = project / "other" / "ledger.sqlite"
+    with pytest.raises(WorkspaceError, match="another workspace"):
+        hw.open(project / ".headway", ledger=str(other), progress=Silent())
+    with pytest.raises(WorkspaceError, match="is empty, but"):
+        hw.open(project / ".headway", ledger=str(project / "new.sqlite"), progress=Silent())
+    (project / "headway.toml").write_text('workspace = ".headway"\nledger = "mine.sqlite"\n')
+    with hw.open(project / "third", progress=Silent()):
+        assert (project / "third" / "ledger.sqlite").exists(), "the settings' ledger belongs to the settings' workspace"
+
+
+def test_one_damaged_job_does_not_hide_the_others(registered: hw.Workspace, project: Path) -> None:
+    path = project / ".headway" / "jobs" / "train-centre-1" / "result.json"
+    path.write_bytes(path.read_bytes()[:40])
+    (project / ".headway" / "jobs" / "process-arrays-1" / "why.json").write_text("{")
+    rows = {row["id"]: row["status"] for row in inspect.jobs(registered.session)}
+    assert rows["train-centre-1"] == "damaged"
+    assert rows["process-arrays-1"] == "succeeded"
+    manifest = registered.manifest("numbers")
+    assert registered.process("arrays", manifest, "prepare:to_array").id == "dataset-arrays-1"

@@ -95,12 +95,11 @@ def _evaluation(ws: Workspace, model: ModelRef, *, named: str | None) -> Evaluat
     if named is not None:
         return load_evaluation(files, find(ws.session, named, kinds=("evaluate",)).id)
     digest = model_digest(model.path(files))
-    for entry in reversed(ledger.entries(kind="evaluate")):
-        if result(files, f"jobs/{entry.id}") is not None:
-            found = load_evaluation(files, entry.id)
-            if found.model_digest == digest:
-                return found
-    return None
+    newest = sorted(ledger.entries(kind="evaluate"), key=lambda entry: entry.created_at, reverse=True)
+    done = [load_evaluation(files, entry.id) for entry in newest if result(files, f"jobs/{entry.id}") is not None]
+    same = [found for found in done if found.model_digest == digest]
+    own = [found for found in same if found.model == model.source]
+    return next(iter(own or same), None)
 
 
 @models.command("promote")

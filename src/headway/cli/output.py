@@ -46,7 +46,8 @@ def fields(value: Mapping[str, Any], *, indent: int = 0) -> None:
     """Names and values, one below the other; dictionaries and lists indented below their name."""
     width = max((len(name) for name in value), default=0)
     for name, one in value.items():
-        head = f"{' ' * indent}{name.replace('_', ' ')}:"
+        # Names at the top are ours; below them they may be the user's, and stay as they are.
+        head = f"{' ' * indent}{name if indent else name.replace('_', ' ')}:"
         if isinstance(one, Mapping) and one:
             print(head)
             fields(one, indent=indent + 2)

@@ -183,6 +183,7 @@ def evaluate(
         found = ws.evaluate(
             _model(ws, model), data, against=against, metrics=metrics or None, engine=engine, fresh=fresh
         )
+        page = ws.page(found)
     if as_json:
         output.data(plain(found))
         return
@@ -195,6 +196,7 @@ def evaluate(
     output.table(["metric", *channels], lines)
     for note in found.notes:
         print(f"note: {note}")
+    print(f"page with sample predictions: {page}")
 
 
 def predict(

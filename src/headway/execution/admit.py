@@ -18,7 +18,7 @@ from typing import Any
 
 import msgspec
 
-from headway.errors import DataChangedError
+from headway.errors import DataChangedError, WorkspaceError
 from headway.jobs import environment
 from headway.jobs.folder import JobFolder
 from headway.jobs.spec import JobSpec, ProgramRecord
@@ -242,7 +242,10 @@ def _remember(files: Files, admission: Admission) -> None:
     path = f"jobs/{admission.spec.id}/why.json"
     why: dict[str, Any] = {"schema": 1, "created": {}, "last": {}}
     if files.exists(path):
-        why = decode(files.read(path), dict, where=path)
+        try:
+            why |= decode(files.read(path), dict, where=path)
+        except WorkspaceError:
+            why["created"] = {}  # damaged: an explanation is lost, no work
     said = {"decision": admission.decision, "reasons": list(admission.reasons), "at": time.time()}
     if admission.decision == "new" or not why["created"]:
         why["created"] = said

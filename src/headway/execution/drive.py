@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, final
 
 from headway.engines.engine import Engine, Handle, Launch, Observation
@@ -165,7 +165,7 @@ class Drive:
             case "reported":
                 if self._watch is not None:
                     self._watch(seen)
-                shown = "  ".join(f"{name} {value:.4g}" for name, value in list(seen.values.items())[:SHOWN])
+                shown = _shown(seen.values)
                 self._progress.advance(self._spec.id, done=0, text=shown)
             case "ended" if seen.rank is not None and seen.rank not in self._ended:
                 body = settle.end_of(self._session.files, self._spec, seen)
@@ -240,7 +240,7 @@ class Drive:
     def _closing(self) -> str:
         """What progress says at the end."""
         status = self._state.ending or "interrupted"
-        metrics = "  ".join(f"{row['name']} {row['value']:.4g}" for row in self._last_metrics())
+        metrics = _shown({row["name"]: row["value"] for row in self._last_metrics()})
         return f"{status}{'  ' + metrics if metrics and status == 'succeeded' else ''}"
 
     def _last_metrics(self) -> list[dict[str, Any]]:
@@ -248,3 +248,9 @@ class Drive:
         attempts = self._folder.attempts()
         rows = {row["name"]: row for row in self._folder.metrics(attempts[-1])} if attempts else {}
         return list(rows.values())[:SHOWN]
+
+
+def _shown(values: Mapping[str, float | None]) -> str:
+    """The first few metrics on one line; a value that is no finite number is shown as such."""
+    few = list(values.items())[:SHOWN]
+    return "  ".join(f"{name} {'nan' if value is None else format(value, '.4g')}" for name, value in few)

@@ -12,6 +12,7 @@ from typing import Any
 from headway.execution.session import Session
 from headway.execution.tickets import ChannelSource
 from headway.jobs.spec import ChannelMode, ChannelRef, InputRef
+from headway.manifests.changed import check_file
 from headway.manifests.manifest import Manifest
 from headway.processing.dataset import Dataset
 from headway.records import Record
@@ -86,7 +87,14 @@ def _dataset_source(files: Files, data: Dataset, channel: str, mode: str) -> Cha
 
 
 def _manifest_source(files: Files, data: Manifest, channel: str, mode: str) -> ChannelSource:
-    """A manifest's channel: its raw files under their keys, as one shard."""
+    """A manifest's channel: its raw files under their keys, as one shard.
+
+    Raises:
+        DataChangedError: a file is gone or has changed since the manifest was built.
+    """
+    source = Files(data.source_url)
+    for row in data.table(files, channel=channel).to_pylist():
+        check_file(source, row)
     keys = _keys(files, data, channel)
     root = local_root(data)
     return ChannelSource(kind="files", mode=mode, root=str(root), files=(tuple((key, key) for key in keys),))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from headway.errors import MissingExtraError, NotFoundError
+from headway.errors import MissingExtraError, NotFoundError, WorkspaceError
 from headway.execution.job import job_status
 from headway.execution.session import Session
 from headway.jobs.folder import JobFolder
@@ -47,7 +47,23 @@ def find(session: Session, text: str, *, kinds: tuple[str, ...] | None = None) -
 def jobs(session: Session) -> list[dict[str, Any]]:
     """One row per job, oldest first: id, kind, status, attempts, seconds, metrics."""
     entries = sorted(session.ledger.entries(), key=lambda entry: entry.created_at)
-    return [job_row(session, entry) for entry in entries if entry.kind in JOB_KINDS]
+    return [_row_or_damage(session, entry) for entry in entries if entry.kind in JOB_KINDS]
+
+
+def _row_or_damage(session: Session, entry: Entry) -> dict[str, Any]:
+    """The row of a job; of one whose files are damaged what the ledger knows."""
+    try:
+        return job_row(session, entry)
+    except WorkspaceError:
+        known = {"id": entry.id, "kind": entry.kind, "name": entry.name, "version": entry.version}
+        rest: dict[str, Any] = {
+            "status": "damaged",
+            "attempts": None,
+            "created_at": entry.created_at,
+            "duration_s": None,
+            "metrics": {},
+        }
+        return known | rest
 
 
 def jobs_frame(session: Session) -> Any:

@@ -11,7 +11,7 @@ from pathlib import Path
 from headway.execution.session import Session
 from headway.manifests.build import build
 from headway.manifests.manifest import Manifest
-from headway.manifests.split import Split
+from headway.manifests.split import CHANNELS, Split
 
 
 def build_manifest(
@@ -28,7 +28,9 @@ def build_manifest(
 
     try:
         made = build(session.files, session.ledger, name, url, label=label, split=split or Split(), progress=said)
-        text = f"{made.id}: " + ", ".join(f"{channel} {sum(n.values())}" for channel, n in made.counts.items())
+        text = f"{made.id}: " + ", ".join(
+            f"{channel} {sum(n.values())}" for channel, n in sorted(made.counts.items(), key=_place)
+        )
         return made
     finally:
         session.progress.end(key, text)
@@ -37,3 +39,8 @@ def build_manifest(
 def load_manifest(session: Session, ref: str) -> Manifest:
     """A manifest by name (the newest), `name@2` or id."""
     return Manifest.load(session.files, session.ledger, ref)
+
+
+def _place(pair: tuple[str, object]) -> int:
+    """Channels in the order of the work."""
+    return CHANNELS.index(pair[0])

@@ -66,12 +66,16 @@ def process(
         JobFailedError: more than `max_failed` items failed; the finished parts stay, and the same call tries the rest.
         DataChangedError: a file is not the one of the manifest any more.
     """
+    counts: list[tuple[str, Any, int]] = [("shards", shards, 1), ("max_failed", max_failed, 0)]
+    for what, value, least in counts:
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
+            raise ValueError(f"{what} must be a whole number of at least {least}, got {value!r}")
     where = session.engine(engine)
     resources = resources or Resources()
     program = as_program(transform)
     for warning in check_fits(where.capabilities(), resources, workers=workers, coupled=False):
         session.progress.note(f"process {name}: {warning}")
-    num_shards = shards or 1
+    num_shards = 1 if shards is None else shards
     settings = {"shards": num_shards, "sharding": sharding, "part_rows": PART_ROWS}
     draft = JobSpec(
         id="",
@@ -210,6 +214,13 @@ class _Work:
             for p in failed
         ]
         if not outcome.errors and len(failed) <= self._max_failed:
+            if self._plan.num_rows and not any(
+                r["info"]["rows"] or r["info"]["files"] for r in outcome.results.values()
+            ):
+                text = (
+                    f"{self._spec.id}: the transform gave nothing: it returned None for all {self._plan.num_rows} items"
+                )
+                raise JobFailedError(f"{text}; return an array for those to keep", job_id=self._spec.id)
             return
         changed = next((e for e in errors if str(e.get("type")).endswith("DataChangedError")), None)
         if changed is not None:

@@ -41,7 +41,7 @@ from headway.tuning.loop import TrialReport, run_study
 from headway.tuning.objective import Objective
 from headway.tuning.scheduler import open_scheduler
 from headway.tuning.searcher import open_searcher
-from headway.tuning.spec import StudySpec, specify
+from headway.tuning.spec import StudySpec, differences, specify
 from headway.tuning.study import Event, StudyState, begin
 
 RUNNER = "headway.training.entry:run_trials"
@@ -75,6 +75,9 @@ def tune(
         ProgramError, CapabilityError, ValueError: before anything starts.
         JobFailedError, StoppedError: how it ended otherwise.
     """
+    kept: Any = keep_best
+    if isinstance(kept, bool) or not isinstance(kept, int) or kept < 0:
+        raise ValueError(f"keep_best must be a whole number of at least 0, got {kept!r}")
     chosen = as_program(program)
     where = session.engine(engine)
     resources = resources or Resources()
@@ -135,18 +138,24 @@ def _draft(
 def _admit(session: Session, draft: JobSpec, pack: Any, *, new: bool) -> Admission:
     """The job of the study; an error when the name is taken by a study of other settings."""
     newest = session.ledger.entry("tune", draft.name)
-    if newest is not None and not new:
-        draft = msgspec.structs.replace(draft, options=draft.options | {"replaces": newest.id})
     admission = admit(session.files, session.ledger, draft, pack, fresh=new, allow_new=new or newest is None)
-    if admission.decision == "refused":
+    if admission.decision == "refused" and newest is not None:
         raise StudyChangedError(
-            f"study {draft.name!r} ({newest.id if newest else '?'}) exists with other settings:\n  "
-            + "\n  ".join(admission.reasons)
-            + "\ntake another name, or give new=True (--new) to begin a new version of it"
+            f"study {draft.name!r} ({newest.id}) was begun with other settings:\n  "
+            + "\n  ".join(_what_differs(session, newest.id, draft, admission.reasons))
+            + "\ntake another name, or begin a new version of this one: new=True (--new) on this call"
         )
-    if admission.note:
+    if admission.decision == "resumed":
         session.progress.note(admission.note)
     return admission
+
+
+def _what_differs(session: Session, old: str, draft: JobSpec, reasons: Sequence[str]) -> list[str]:
+    """The settings that differ, in the words of `Workspace.tune`, then code, data and environment."""
+    before = JobFolder(session.files, old).spec().options["study"]
+    settings = differences(msgspec.convert(before, StudySpec), msgspec.convert(draft.options["study"], StudySpec))
+    rest = [reason for reason in reasons if not reason.startswith(("option ", "lookup", "study.", "argument "))]
+    return [*settings, *rest] or list(reasons)
 
 
 def go_on(
@@ -191,6 +200,7 @@ class _Work:
         if added:
             append(added)
         if state.finished is not None:
+            session.progress.note(f"{spec.id}: finished before; nothing that it ran or read has changed")
             return self._publish(lease, state)
         for handle in self._engine.find(spec.id):
             self._engine.stop(handle, grace_s=0)
@@ -219,6 +229,12 @@ class _Work:
                 progress=self._progress,
                 control=control,
             )
+            if not report.ranking(state):
+                metric = state.spec.objective.metric
+                raise JobFailedError(
+                    f"{spec.id}: no trial ended with a finite value of {metric!r}; see headway study show {spec.name}",
+                    job_id=spec.id,
+                )
             ended = "succeeded"
         except KeyboardInterrupt:
             session.progress.note(f"stopping {spec.id}; the same call goes on with it")

@@ -12,6 +12,7 @@ from headway.records import Record
 
 JobKind = Literal["process", "train", "tune", "trial", "evaluate", "predict"]
 ChannelMode = Literal["copy", "link", "stream"]
+CHANNEL_MODES = ("copy", "link", "stream")
 
 
 class Resources(Record):
@@ -137,3 +138,19 @@ class JobSpec(Record):
     engine: str = "local://"
     created_at: float = 0.0
     options: dict[str, Any] = {}
+
+    def __post_init__(self) -> None:
+        for name, least in (("workers", 1), ("retries", 0), ("seed", None)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or (least is not None and value < least):
+                wanted = "a whole number" if least is None else f"a whole number of at least {least}"
+                raise ValueError(f"{name} must be {wanted}, got {value!r}")
+        limit: Any = self.timeout_s
+        if limit is not None and not (isinstance(limit, (int, float)) and limit > 0):
+            raise ValueError(f"timeout_s must be seconds above 0, or None for no limit, got {limit!r}")
+        grace: Any = self.grace_s
+        if not (isinstance(grace, (int, float)) and grace >= 0):
+            raise ValueError(f"grace_s must be seconds, at least 0, got {grace!r}")
+        for channel, ref in self.channels.items():
+            if ref.mode not in CHANNEL_MODES:
+                raise ValueError(f"mode of channel {channel!r} must be one of {CHANNEL_MODES}, got {ref.mode!r}")

@@ -13,6 +13,7 @@ from headway.jobs.environment import differences
 from headway.jobs.spec import InputRef, JobSpec
 from headway.lineage.trace import EVERYTHING, Change
 
+PICKLE = "target.pickle"
 MOST_PACKAGES = 10
 LONGEST_VALUE = 80
 
@@ -39,6 +40,8 @@ def say(change: Change) -> str:
     """One change as a sentence: `function prepare.to_array in prepare.py changed`."""
     if change.path == EVERYTHING:
         return "the code that was packed then cannot be read any more"
+    if change.path == PICKLE:
+        return "the function or object that was given, or a value that it uses, changed"
     match change.what:
         case "added":
             return f"{change.path} is new"

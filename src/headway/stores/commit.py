@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import stat
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -283,6 +284,10 @@ def _outputs(files: Files, place: str, only: Sequence[str] | None) -> dict[str, 
 
 
 def _digest(files: Files, path: str) -> str:
+    if files.is_local and not stat.S_ISREG(files.local(path).stat().st_mode):
+        raise WorkspaceError(
+            f"{files.url_of(path)} is no file but a pipe, socket or device, and cannot be an output: remove it"
+        )
     with files.open(path, "rb") as stream:
         return hashlib.file_digest(cast(io.BufferedReader, stream), "sha256").hexdigest()
 
