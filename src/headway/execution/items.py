@@ -20,6 +20,7 @@ from headway.jobs.folder import JobFolder
 from headway.jobs.spec import JobSpec
 from headway.records import Record
 from headway.stores.ledger import Lease
+from headway.worker.items import result_of
 
 NEWS_S = 0.2
 MakeLaunch = Callable[[int, int], Launch]
@@ -124,8 +125,12 @@ class ItemsDrive:
         attempts = self._folder.attempts()
         for attempt in attempts:
             for record in self._folder.tasks(attempt):
-                if record.get("ok") and 0 <= record["number"] < num_items and self._whole(record["result"]):
-                    self._results[record["number"]] = record["result"]
+                if not record.get("ok") or not 0 <= record["number"] < num_items:
+                    continue
+                folder = self._session.files.local(f"{self._folder.attempt(attempt)}/{record['worker']}")
+                result = result_of(record, str(folder))
+                if self._whole(result):
+                    self._results[record["number"]] = result
         return max([*attempts, state.attempts], default=0)
 
     def _run_attempt(self, attempt: int, tasks: Sequence[Task]) -> None:
