@@ -92,8 +92,7 @@ class ItemsDrive:
         attempt = self._take_over(num_items)
         reused = len(self._results)
         missing = [number for number in range(num_items) if number not in self._results]
-        self._session.progress.begin(self._spec.id, title, total=num_items)
-        self._session.progress.advance(self._spec.id, done=reused)
+        self._session.progress.begin(self._spec.id, title, total=num_items, done=reused)
         try:
             if missing:
                 attempt += 1
@@ -147,7 +146,8 @@ class ItemsDrive:
             pool.close(grace_s=0)
             raise
         except KeyboardInterrupt:
-            self._session.progress.note(f"stopping {self._spec.id}")
+            grace = f"{self._spec.grace_s:g} s for what is in hand; Ctrl-C again stops at once"
+            self._session.progress.note(f"stopping {self._spec.id} ({grace}); the same call goes on with it")
             self._append("stop_requested", {"by": "Ctrl-C"})
             pool.close(grace_s=self._spec.grace_s)
             self._append("stopped", {})

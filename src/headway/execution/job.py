@@ -166,6 +166,9 @@ class Job:
             follow: go on until the job has ended.
             attempt: None for the newest.
         """
+        if self.spec.kind == "tune" and self.spec.mode == "run":
+            trials = [e.id for e in self._session.ledger.entries("trial") if e.name.startswith(f"{self.spec.name}-")]
+            raise NotFoundError("log", self.id, trials, hint="Each trial of a script is a job with logs of its own.")
         name = f"algo-{str(worker).removeprefix('algo-')}"
         known = [f"algo-{number + 1}" for number in range(self.spec.workers)]
         if name not in known:

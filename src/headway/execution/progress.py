@@ -16,8 +16,8 @@ class Progress(ABC):
     """Told of long work while it happens. May be called from several threads."""
 
     @abstractmethod
-    def begin(self, key: str, title: str, *, total: int | None = None) -> None:
-        """A piece of work begins; `total` is its number of units where it is known."""
+    def begin(self, key: str, title: str, *, total: int | None = None, done: int = 0) -> None:
+        """A piece of work begins, or goes on; `total` is its number of units where it is known."""
 
     @abstractmethod
     def advance(self, key: str, *, done: int, text: str = "") -> None:
@@ -36,7 +36,7 @@ class Progress(ABC):
 class Silent(Progress):
     """Says nothing."""
 
-    def begin(self, key: str, title: str, *, total: int | None = None) -> None:
+    def begin(self, key: str, title: str, *, total: int | None = None, done: int = 0) -> None:
         """Nothing."""
 
     def advance(self, key: str, *, done: int, text: str = "") -> None:
@@ -59,10 +59,10 @@ class Lines(Progress):
         self._stream, self._every_s, self._clock = stream or sys.stderr, every_s, clock
         self._works: dict[str, dict[str, Any]] = {}
 
-    def begin(self, key: str, title: str, *, total: int | None = None) -> None:
+    def begin(self, key: str, title: str, *, total: int | None = None, done: int = 0) -> None:
         """One line."""
         self._works[key] = {"title": title, "total": total, "said": self._clock(), "text": ""}
-        self._print(f"{title} ..." if total is None else f"{title}: 0/{total}")
+        self._print(f"{title} ..." if total is None else f"{title}: {done}/{total}")
 
     def advance(self, key: str, *, done: int, text: str = "") -> None:
         """A line when something new was said or time has passed."""
@@ -109,11 +109,11 @@ class Bars(Progress):
         )
         self._tasks: dict[str, tuple[Any, str, float]] = {}
 
-    def begin(self, key: str, title: str, *, total: int | None = None) -> None:
+    def begin(self, key: str, title: str, *, total: int | None = None, done: int = 0) -> None:
         """A new bar."""
         if not self._tasks:
             self._bars.start()
-        self._tasks[key] = (self._bars.add_task(title, total=total, text=""), title, time.monotonic())
+        self._tasks[key] = (self._bars.add_task(title, total=total, completed=done, text=""), title, time.monotonic())
 
     def advance(self, key: str, *, done: int, text: str = "") -> None:
         """The bar moves."""

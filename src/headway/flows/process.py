@@ -143,7 +143,17 @@ class _Work:
             session.ledger.update_entry(spec.id, {"status": "failed"})
             raise
         dataset = self._publish_dataset(lease, outcome)
+        self._tell_shapes(dataset)
         return self._publish_job(lease, outcome, dataset)
+
+    def _tell_shapes(self, dataset: Dataset) -> None:
+        """Say when the samples of a field differ in shape: sometimes meant, often a broken file."""
+        for name, field in dataset.fields.items():
+            if field.kind == "ragged":
+                self._session.progress.note(
+                    f"{dataset.id}: the samples of {name!r} differ in shape, {field.shape} with -1 where they do; models "
+                    "that take one array cannot use them: if it is not meant, let the transform raise for the odd ones"
+                )
 
     def _payloads(self, attempt: int) -> list[dict[str, Any]]:
         """The tasks of an attempt; their listings lie in its folder."""

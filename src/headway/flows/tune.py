@@ -214,7 +214,7 @@ class _Work:
         session, spec = self._session, self._spec
         stopping.clear(session.files, spec.id)
         session.ledger.append(lease, [("reopened", {}), ("intended", {"attempt": self._attempt})])
-        session.progress.begin(spec.id, f"tune {spec.name}", total=state.total)
+        session.progress.begin(spec.id, f"tune {spec.name}", total=state.total, done=state.num_ended)
         runner = self._runner()
         control = _Control(session, spec.id)
         ended = "stopped"
