@@ -54,6 +54,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
         command = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-m", "kill", "--timeout", "7200"]
+        command += ["-o", "junit_family=xunit1"]  # the family that keeps properties of single tests
         environment = {**os.environ, "HEADWAY_PROVE": "1"}
         done = subprocess.run([*command, f"--junit-xml={report}", *sys.argv[1:]], cwd=ROOT, env=environment)
         if report.exists():

@@ -151,8 +151,8 @@ class _Work:
         for name, field in dataset.fields.items():
             if field.kind == "ragged":
                 self._session.progress.note(
-                    f"{dataset.id}: the samples of {name!r} differ in shape, {field.shape} with -1 where they do; models "
-                    "that take one array cannot use them: if it is not meant, let the transform raise for the odd ones"
+                    f"{dataset.id}: the samples of {name!r} differ in shape, {field.shape} with -1 where they do; "
+                    "models that take one array cannot use them: if it is not meant, let the transform raise for such"
                 )
 
     def _payloads(self, attempt: int) -> list[dict[str, Any]]:
