@@ -138,6 +138,13 @@ def test_what_can_never_fit_is_an_error_before_anything_starts(ws: hw.Workspace,
     assert ws.session.ledger.entries() == []
 
 
+def test_more_disk_than_there_is_is_an_error_before_anything_starts(ws: hw.Workspace, module: Write) -> None:
+    module("ok", "def fit():\n    return {'x': 1}\n")
+    with pytest.raises(CapabilityError, match="free"):
+        ws.train("big", "ok:fit", resources=hw.Resources(disk_bytes=10**18))
+    assert ws.session.ledger.entries() == []
+
+
 def test_a_gang_takes_no_more_cores_than_there_are(ws: hw.Workspace, module: Write) -> None:
     module("ok", "def fit():\n    return {'x': 1}\n")
     with pytest.raises(CapabilityError):
@@ -278,9 +285,13 @@ def test_credentials_of_the_settings_are_given_by_name(
 
     (project / "headway.toml").write_text('[credentials.warehouse]\nTOKEN = "env:MY_TOKEN"\n')
     monkeypatch.setenv("MY_TOKEN", "hunter2-hunter2")
-    module("needy", "import os\ndef fit():\n    return {'n': len(os.environ['TOKEN'])}\n")
+    module(
+        "needy",
+        "import os\ndef fit():\n    return {'n': len(os.environ.get('TOKEN', '')), 'm': 'MY_TOKEN' in os.environ}\n",
+    )
     with hw.open(progress=Silent()) as ws:
-        assert ws.train("t", "needy:fit", secrets="warehouse").metrics["n"] == 15
+        assert ws.train("t", "needy:fit", secrets="warehouse").metrics == {"n": 15, "m": 0}
+        assert ws.train("without", "needy:fit").metrics == {"n": 0, "m": 0}, "a job that asks for no secret got one"
         with pytest.raises(hw.errors.NotFoundError, match="warehouse"):
             ws.train("t", "needy:fit", secrets="warehous")
     assert b"hunter2" not in (project / ".headway/jobs/train-t-1/job.json").read_bytes()

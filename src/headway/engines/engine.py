@@ -49,6 +49,7 @@ class Launch(Record):
         preload: modules that a fork server may import beforehand.
         fresh: whether each worker must be a new interpreter; else it may be forked from a server.
         python: interpreter for the workers; None for the one that runs the driver.
+        withhold: variables of the driver's environment that the workers do not get: secrets of other jobs.
     """
 
     job: str
@@ -59,6 +60,7 @@ class Launch(Record):
     preload: tuple[str, ...] = ()
     fresh: bool = False
     python: str | None = None
+    withhold: tuple[str, ...] = ()
 
 
 class Observation(Record):

@@ -55,7 +55,8 @@ class Starter:
         (worker / "outcome.json").unlink(missing_ok=True)
         path = Path(ticket["folders"]["attempt"]) / f"ticket-{ticket['rank'] + 1}.json"
         path.write_bytes(pretty(ticket))
-        environment = {**os.environ, **ticket.get("environment", {}), **launch.secrets}
+        ours = {name: value for name, value in os.environ.items() if name not in launch.withhold}
+        environment = {**ours, **ticket.get("environment", {}), **launch.secrets}
         python, fork = launch.python or sys.executable, not launch.fresh and _may_fork(launch, environment)
         link = self._hosts.borrow(python=python, preload=launch.preload if fork else ())
         with self._lock:

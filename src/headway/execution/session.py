@@ -5,14 +5,16 @@ In: an opened workspace. Out: `Session`, handed to the flows. It keeps the only 
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import final
 
 from headway.engines.engine import Engine
-from headway.errors import HeadwayError, NotFoundError
+from headway.errors import CapabilityError, HeadwayError, NotFoundError
 from headway.execution.progress import Progress
+from headway.jobs.spec import Resources
 from headway.stores.files import Files
 from headway.stores.ledger import Lease, Ledger
 
@@ -62,6 +64,25 @@ class Session:
             hint = "They are tables [credentials.NAME] in headway.toml."
             raise NotFoundError("credentials", given, self._credentials, hint=hint)
         return dict(self._credentials[given])
+
+    @property
+    def secret_variables(self) -> set[str]:
+        """The variables of this process that hold secrets: a worker gets those that its job asks for, and no others."""
+        references = [one for table in self._credentials.values() for one in table.values()]
+        return {one.removeprefix("env:") for one in references if one.startswith("env:")}
+
+    def check_disk(self, resources: Resources, *, workers: int) -> None:
+        """Refuse what needs more disk than the workspace has, before anything starts.
+
+        Raises:
+            CapabilityError: with what is free.
+        """
+        need = (resources.disk_bytes or 0) * workers
+        if need and self.files.is_local and (free := shutil.disk_usage(self.files.local()).free) < need:
+            raise CapabilityError(
+                f"{workers} workers with {resources.disk_bytes:,} bytes of disk each were asked for, and "
+                f"{self.files.url} has {free:,} bytes free; ask for less, or put the workspace on a larger disk"
+            )
 
     def engine(self, engine: str | Engine | None = None) -> Engine:
         """The engine of a URL (opened once and kept), the one given, or the default one."""

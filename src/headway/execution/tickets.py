@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from headway.engines.engine import Launch
+from headway.execution.session import Session
 from headway.jobs.folder import JobFolder
 from headway.jobs.secrets import resolve
 from headway.jobs.spec import JobSpec
@@ -38,7 +39,7 @@ class ChannelSource(Record):
 
 
 def make_launch(
-    files: Files,
+    session: Session,
     spec: JobSpec,
     *,
     attempt: int,
@@ -64,6 +65,7 @@ def make_launch(
     Raises:
         ProgramError: a secret is missing.
     """
+    files = session.files
     folder = JobFolder(files, spec.id)
     secrets = resolve(spec.secrets)
     num_workers = spec.workers if workers is None else workers
@@ -91,7 +93,13 @@ def make_launch(
         secrets=secrets,
         preload=_preload(spec) if preload else (),
         python=sys.executable,
+        withhold=tuple(sorted((session.secret_variables | _sources(spec.secrets)) - set(secrets))),
     )
+
+
+def _sources(references: Mapping[str, str]) -> set[str]:
+    """The variables of this process that references to secrets name."""
+    return {one.removeprefix("env:") for one in references.values() if one.startswith("env:")}
 
 
 def _preload(spec: JobSpec) -> tuple[str, ...]:

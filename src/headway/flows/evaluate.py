@@ -141,7 +141,7 @@ def _evaluate(
         wanted = {name: value for name, value in options.items() if value is not None}
         place = {"model": str(subject.folder), "code": None if subject.code is None else str(subject.code)}
         return make_launch(
-            session.files,
+            session,
             spec,
             attempt=attempt,
             channels=given.sources,

@@ -75,6 +75,7 @@ def process(
     program = as_program(transform)
     for warning in check_fits(where.capabilities(), resources, workers=workers, coupled=False):
         session.progress.note(f"process {name}: {warning}")
+    session.check_disk(resources, workers=workers)
     num_shards = 1 if shards is None else shards
     settings = {"shards": num_shards, "sharding": sharding, "part_rows": PART_ROWS}
     draft = JobSpec(
@@ -170,7 +171,7 @@ class _Work:
 
     def _launch(self, attempt: int, workers: int) -> Launch:
         return make_launch(
-            self._session.files,
+            self._session,
             self._spec,
             attempt=attempt,
             channels={},

@@ -68,6 +68,7 @@ def train(
     chosen = as_program(program)
     where = session.engine(engine)
     check_fits(where.capabilities(), options.resources, workers=options.workers, coupled=options.workers > 1)
+    session.check_disk(options.resources, workers=options.workers)
     given = feed(session, data, channels=EVERY if options.allow_test else None, mode=options.mode)
     draft = _draft(name, options, given, patterns=options.metrics | dict(chosen.metrics))
     draft = msgspec.structs.replace(draft, engine=session.engine_url(engine))
@@ -85,7 +86,7 @@ def train(
 
     def launch(attempt: int) -> Launch:
         return make_launch(
-            session.files,
+            session,
             spec,
             attempt=attempt,
             channels=given.sources,

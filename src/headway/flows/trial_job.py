@@ -56,7 +56,7 @@ def run_trial_job(
 
     def launch(attempt: int) -> Launch:
         return make_launch(
-            session.files,
+            session,
             spec,
             attempt=attempt,
             channels=given.sources,

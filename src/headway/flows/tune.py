@@ -270,7 +270,7 @@ class _Work:
 
     def _launch(self, workers: int) -> Launch:
         return make_launch(
-            self._session.files,
+            self._session,
             self._spec,
             attempt=self._attempt,
             channels=self._given.sources,
