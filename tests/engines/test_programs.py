@@ -15,6 +15,9 @@ from headway.errors import CapabilityError
 from headway.testing.launches import ends, launch_of, outcome, run, until, worker_file
 from headway.worker import processes
 
+pytestmark = pytest.mark.slow
+
+
 LINUX_ONLY = pytest.mark.skipif(not processes.LINUX, reason="needs /proc and a subreaper")
 
 
@@ -27,7 +30,6 @@ def _end(
     return end, worker_file(launch, "log.txt"), outcome(launch)
 
 
-@pytest.mark.slow
 def test_100_mb_of_output_stall_and_bloat_nothing(engine: LocalEngine, tmp_path: Path) -> None:
     source = """
     import os, sys

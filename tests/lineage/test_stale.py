@@ -19,6 +19,9 @@ from headway.jobs.program import Script
 from headway.jobs.snapshot import Snapshot, read_snapshot
 from headway.lineage.trace import Trace, changed
 
+pytestmark = pytest.mark.slow
+
+
 NUM_MODULES = 5
 
 
