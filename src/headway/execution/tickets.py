@@ -105,7 +105,8 @@ def _sources(references: Mapping[str, str]) -> set[str]:
 def _preload(spec: JobSpec) -> tuple[str, ...]:
     """What a fork server imports beforehand: what the program imports, and our own runner."""
     runner = (spec.program.runner or "").partition(":")[0]
-    return (*spec.program.imports, *([runner] if runner.startswith("headway.") else []))
+    ours = [runner, "numpy"] if runner.startswith("headway.") else []  # our runners seed numpy and give arrays
+    return tuple(dict.fromkeys([*spec.program.imports, *ours]))
 
 
 def _ticket(files: Files, spec: JobSpec, base: Path, *, attempt: int, rank: int, workers: int) -> dict[str, Any]:
