@@ -25,7 +25,7 @@ from headway.jobs.spec import JobSpec, ProgramRecord
 from headway.lineage.reuse import explain
 from headway.lineage.trace import Change, Trace, changed, merge
 from headway.records import Record, decode, digest_of, pretty
-from headway.stores.commit import Result, result, verify
+from headway.stores.commit import result, verify
 from headway.stores.files import Files
 from headway.stores.ledger import Edge, Entry, Ledger
 
@@ -251,8 +251,3 @@ def _remember(files: Files, admission: Admission) -> None:
         why["created"] = said
     why["last"] = said
     files.write(path, pretty(why))
-
-
-def finished(files: Files, job_id: str) -> Result | None:
-    """The result of a job, or None while there is none."""
-    return result(files, f"jobs/{job_id}")

@@ -7,7 +7,6 @@ that the job must not open.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from headway.execution.session import Session
 from headway.execution.tickets import ChannelSource
@@ -93,18 +92,11 @@ def _manifest_source(files: Files, data: Manifest, channel: str, mode: str) -> C
         DataChangedError: a file is gone or has changed since the manifest was built.
     """
     source = Files(data.source_url)
-    for row in data.table(files, channel=channel).to_pylist():
+    rows = data.table(files, channel=channel).to_pylist()
+    for row in rows:
         check_file(source, row)
-    keys = _keys(files, data, channel)
-    root = local_root(data)
-    return ChannelSource(kind="files", mode=mode, root=str(root), files=(tuple((key, key) for key in keys),))
-
-
-def _keys(files: Files, data: Manifest, channel: str) -> list[str]:
-    """Keys of one channel, in the order of the table."""
-    table: Any = data.table(files)
-    mask = [value == channel for value in table.column("channel").to_pylist()]
-    return [key for key, keep in zip(table.column("key").to_pylist(), mask, strict=True) if keep]
+    pairs = tuple((row["key"], row["key"]) for row in rows)
+    return ChannelSource(kind="files", mode=mode, root=str(local_root(data)), files=(pairs,))
 
 
 def local_root(data: Manifest) -> Path:
@@ -129,4 +121,4 @@ def _test_paths(session: Session, data: Data) -> list[str]:
             return found
         return found + _test_paths(session, Manifest.load(files, session.ledger, data.manifest))
     root = local_root(data)
-    return [str(root / key) for key in _keys(files, data, TEST)]
+    return [str(root / key) for key in data.keys(files, TEST)]

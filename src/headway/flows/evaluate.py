@@ -23,7 +23,7 @@ from headway.flows.channels import feed, local_root
 from headway.flows.process import load_dataset
 from headway.jobs.code import snapshot
 from headway.jobs.program import Function
-from headway.jobs.spec import InputRef, JobSpec, ProgramRecord
+from headway.jobs.spec import UNPACKED, InputRef, JobSpec, ProgramRecord
 from headway.manifests.manifest import Manifest
 from headway.models.description import describe
 from headway.processing.dataset import Dataset
@@ -33,7 +33,6 @@ from headway.registry.lookup import resolve
 ENTRY = "headway.evaluation.entry:evaluate"
 CHANNELS = ("validation", "test")
 COMPARISON = "comparison.json"
-UNPACKED = ProgramRecord(kind="function", name="", digest="")
 
 
 class Subject(msgspec.Struct, frozen=True, kw_only=True):

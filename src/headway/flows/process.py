@@ -26,7 +26,7 @@ from headway.flows.inspect import find
 from headway.jobs.code import snapshot
 from headway.jobs.hyperparameters import check_hyperparameters
 from headway.jobs.program import as_program
-from headway.jobs.spec import InputRef, JobSpec, ProgramRecord, Resources
+from headway.jobs.spec import UNPACKED, InputRef, JobSpec, ProgramRecord, Resources
 from headway.manifests.manifest import Manifest
 from headway.planning.fit import check_fits
 from headway.processing.dataset import Dataset, open_dataset, write_index
@@ -41,7 +41,6 @@ from headway.stores.ledger import Edge, Lease
 
 RUNNER = "headway.processing.entry:run"
 LOST_TRIES = 3
-UNPACKED = ProgramRecord(kind="function", name="", digest="")
 
 
 def process(

@@ -24,13 +24,12 @@ from headway.jobs.hyperparameters import check_hyperparameters
 from headway.jobs.metrics import compile_patterns
 from headway.jobs.program import Script, as_program
 from headway.jobs.secrets import resolve
-from headway.jobs.spec import ChannelMode, JobSpec, ProgramRecord, Resources
+from headway.jobs.spec import UNPACKED, ChannelMode, JobSpec, ProgramRecord, Resources
 from headway.planning.fit import check_fits
 from headway.records import Record
 
 RUNNER = "headway.training.entry:run"
 EVERY = ("train", "validation", "test")
-UNPACKED = ProgramRecord(kind="function", name="", digest="")
 
 
 class TrainOptions(Record):

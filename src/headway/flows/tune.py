@@ -31,7 +31,7 @@ from headway.jobs.folder import JobFolder
 from headway.jobs.hyperparameters import check_hyperparameters
 from headway.jobs.metrics import compile_patterns
 from headway.jobs.program import Script, as_program
-from headway.jobs.spec import JobSpec, ProgramRecord, Resources
+from headway.jobs.spec import UNPACKED, JobSpec, ProgramRecord, Resources
 from headway.planning.fit import check_fits
 from headway.stores import commit
 from headway.stores.commit import Result
@@ -45,7 +45,6 @@ from headway.tuning.spec import StudySpec, differences, specify
 from headway.tuning.study import Event, StudyState, begin
 
 RUNNER = "headway.training.entry:run_trials"
-UNPACKED = ProgramRecord(kind="function", name="", digest="")
 
 
 def tune(

@@ -96,6 +96,10 @@ class ProgramRecord(Record):
     warnings: tuple[str, ...] = ()
 
 
+UNPACKED = ProgramRecord(kind="function", name="", digest="")
+"""Stands in a specification until its program is packed; takes hyperparameters of every name."""
+
+
 class JobSpec(Record):
     """All that is needed to run a job again.
 
